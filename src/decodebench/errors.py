@@ -1,0 +1,38 @@
+"""What the user is told when something cannot be done: one line naming key, value and what is allowed."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DecodebenchError(Exception):
+    """Base of every error with a message made for the user; `__main__` prints it on one line and exits with 3."""
+
+    exit_code = 3
+
+
+class ConfigError(DecodebenchError):
+    """A key or value of the configuration that is not allowed."""
+
+
+class PromptError(DecodebenchError):
+    """A prompt set that cannot be read, or a prompt that cannot be used."""
+
+
+class ModelError(DecodebenchError):
+    """A model that cannot be found, loaded or trusted (no weights, NaN logits, no such device)."""
+
+
+class StoreError(DecodebenchError):
+    """A run folder that cannot be read, written or continued."""
+
+
+def allowed_names(wrong: str, allowed: Iterable[str]) -> str:
+    """The tail of an error message: every allowed name, then the nearest one where there is one.
+
+    >>> allowed_names("topp", ["top_k", "top_p"])
+    'allowed: top_k, top_p; did you mean top_p?'
+    """
+    names = sorted(allowed)
+    near = get_close_matches(wrong, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"allowed: {', '.join(names) or 'none'}{hint}"

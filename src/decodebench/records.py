@@ -1,0 +1,130 @@
+"""The records that pass from stage to stage: conf -> cells -> generations -> measurements -> report.
+
+No torch here: a stage that only reads records starts in milliseconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+"""Version of the columns of generations, measurements and latency, and of manifest.json (docs/run_folder.md)."""
+
+FinishReason = Literal["eos", "length"]
+Direction = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A text to continue; `reference` is a human continuation, where there is one."""
+
+    id: str
+    text: str
+    reference: str | None = None
+    language: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One point of the grid: model x prompt set x strategy x seed.
+
+    `id` is a hash of what changes the tokens; `strategy` is the name in conf/strategy, with the numbers that tell it
+    from its namesakes in the run; `config` is the resolved configuration (plain containers), kept with the run.
+    """
+
+    id: str
+    model: str
+    prompts: str
+    strategy: str
+    seed: int
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One returned text. `sample` counts independent samples; for searches it is the rank (0 is the best).
+
+    `token_ids` are the delivered tokens, the EOS that ended the text included; `token_logprobs` (nats) are of the raw
+    model, one for each of them; `text` has no special tokens and no prompt. `computed_tokens` counts the tokens fed
+    through the model as if the request ran alone (prompt included); a search books all of it on rank 0.
+    `score` is the search's own ranking score, None for samplers.
+    """
+
+    cell: str
+    model: str
+    strategy: str
+    seed: int
+    prompt_id: str
+    sample: int
+    prompt: str
+    text: str
+    token_ids: tuple[int, ...]
+    token_logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    delivered_tokens: int
+    computed_tokens: int
+    score: float | None = None
+    is_search: bool = False
+
+    @property
+    def content_ids(self) -> tuple[int, ...]:
+        """The delivered tokens without the EOS that ended the text."""
+        return self.token_ids[:-1] if self.finish_reason == "eos" else self.token_ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """One timed call of `model.generate` for one strategy: a row of latency.parquet. Seconds and bytes are raw."""
+
+    cell: str
+    model: str
+    strategy: str
+    prompt_id: str
+    round: int
+    e2e_s: float
+    ttft_s: float | None
+    ttft_reason: str | None
+    new_tokens: int
+    peak_bytes: int | None
+    peak_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One metric of one cell. `value`, or the interval, may be None: `reason` then says why."""
+
+    cell: str
+    model: str
+    strategy: str
+    metric: str
+    value: float | None
+    reason: str | None
+    unit: str
+    direction: Direction
+    n: int
+    ci_low: float | None
+    ci_high: float | None
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedCell:
+    """A cell that could not be decoded, with the one line that says why."""
+
+    cell: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a run did: requests are returned texts; tokens are those fed through the model, prompts included."""
+
+    requests_total: int = 0
+    requests_stored_before: int = 0
+    requests_decoded: int = 0
+    prefills: int = 0
+    forward_passes: int = 0
+    tokens_alone: int = 0
+    tokens_computed: int = 0
+    extra: Mapping[str, float] = field(default_factory=dict)
