@@ -1,0 +1,87 @@
+"""Random numbers that belong to a request, not to a batch.
+
+Every request has its own stream: the number for (seed, prompt, sample, step, lane, token) is computed, not drawn in
+order, so it is the same alone, packed, resumed or on another device. The strategy is no part of the key: strategies
+share their random numbers and are compared in pairs.
+
+The generator is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011),
+written on int64 tensors because torch offers no counter-based generator with a key per row.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_MASK32 = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+
+def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Philox4x32-10: four 32-bit words for a counter of four words and a key of two (int64 tensors that broadcast).
+
+    A product of two 32-bit words overflows int64 by wrapping, which keeps its low 64 bits; the mask after the
+    arithmetic shift takes the upper word from them.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        low, high = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((high >> 32) & _MASK32) ^ c1 ^ k0,
+            high & _MASK32,
+            ((low >> 32) & _MASK32) ^ c3 ^ k1,
+            low & _MASK32,
+        )
+        k0, k1 = (k0 + _WEYL[0]) & _MASK32, (k1 + _WEYL[1]) & _MASK32
+    return c0, c1, c2, c3
+
+
+def stream_key(seed: int, prompt_ids: Sequence[int]) -> tuple[int, int]:
+    """The two key words of a request's stream: a 64-bit hash of the seed and the prompt's token ids."""
+    text = f"{seed}:" + ",".join(map(str, prompt_ids))
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+
+
+class Draws:
+    """The random numbers of B rows at one step; all tensors are int64 of shape [B]."""
+
+    def __init__(self, key_B2: Tensor, sample_B: Tensor, step_B: Tensor) -> None:
+        self._key_B2 = key_B2
+        self._sample_B = sample_B
+        self._step_B = step_B
+
+    def of_rows(self, rows: Tensor) -> "Draws":
+        """The draws of some of the rows (indices or mask)."""
+        return Draws(self._key_B2[rows], self._sample_B[rows], self._step_B[rows])
+
+    def gumbel(self, ids_BK: Tensor, lane: int = 0) -> Tensor:
+        """Standard Gumbel noise, float32 [B, K], of the given token ids: equal ids get equal noise."""
+        words = self._words(ids_BK // 4, lane)
+        word = torch.stack(words, dim=-1).gather(-1, (ids_BK % 4).unsqueeze(-1)).squeeze(-1)
+        return _gumbel(word)
+
+    def gumbel_all(self, vocabulary: int, lane: int = 0) -> Tensor:
+        """Standard Gumbel noise, float32 [B, V], of the whole vocabulary."""
+        blocks = torch.arange((vocabulary + 3) // 4, device=self._step_B.device)
+        words = self._words(blocks.expand(self._step_B.shape[0], -1), lane)
+        return _gumbel(torch.stack(words, dim=-1).flatten(1)[:, :vocabulary])
+
+    def _words(self, block_BK: Tensor, lane: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        lane_word = torch.full_like(self._step_B, lane)
+        counter = (block_BK, self._step_B[:, None], self._sample_B[:, None], lane_word[:, None])
+        return philox4x32(counter, (self._key_B2[:, :1], self._key_B2[:, 1:]))
+
+
+def _gumbel(word: Tensor) -> Tensor:
+    """Gumbel noise from uniform 32-bit words.
+
+    The exponential is -log1p(-u) with u near 0 exact to 2**-33, so the large Gumbels, which decide the argmax over a
+    large vocabulary, keep their resolution in float32.
+    """
+    uniform = (word.to(torch.float32) + 0.5) * 2.0**-32
+    return -torch.log(-torch.log1p(-uniform.clamp_max(1.0 - 2.0**-24)))

@@ -1,0 +1,7 @@
+"""The packed engine: all strategies' rows in one forward pass over one resident model."""
+
+from decodebench.engine.block import Outcome, Request
+from decodebench.engine.loop import Decoder
+from decodebench.engine.probe import Forward, choose_rows
+
+__all__ = ["Decoder", "Forward", "Outcome", "Request", "choose_rows"]

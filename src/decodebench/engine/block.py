@@ -1,0 +1,173 @@
+"""A block: the live requests of one cell, their logical rows, and the texts so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from decodebench.draws import Draws, stream_key
+from decodebench.engine.rows import Prefix, Rows
+from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to decode: `strategy.returns` texts for one prompt and one sample index, at most `limit` tokens each."""
+
+    cell: str
+    strategy: Strategy
+    prompt_id: str
+    prompt_ids: tuple[int, ...]
+    sample: int
+    limit: int
+    seed: int
+    eos_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One returned text of a request: `rank` 0 is the best; `computed_tokens` is booked on rank 0."""
+
+    request: Request
+    rank: int
+    token_ids: tuple[int, ...]
+    token_logprobs: tuple[float, ...]
+    computed_tokens: int
+    score: float | None
+
+
+class Block:
+    """The live requests of one cell: R requests of k logical rows each, request-major, B = R * k."""
+
+    def __init__(self, strategy: Strategy, eos_ids: Sequence[int], device: torch.device) -> None:
+        self.strategy = strategy
+        self.requests: list[Request] = []
+        self._device = device
+        self._eos_ids = torch.tensor(list(eos_ids), dtype=torch.int64, device=device)
+        self._fed: list[int] = []
+        self._prefixes: list[Prefix] = []
+        self._state: State = {}
+        self.physical_B = self._int([])
+        self._prefix_BL = self._int([]).view(0, 0)
+        self._logprob_BL = torch.empty(0, 0, device=device)
+        self._length_B = self._int([])
+        self._prompt_length_B = self._int([])
+        self._limit_B = self._int([])
+        self._key_B2 = self._int([]).view(0, 2)
+        self._sample_B = self._int([])
+
+    def _int(self, values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._device)
+
+    def add(self, request: Request, starts: Sequence[tuple[Prefix, int]]) -> None:
+        """Add a request; `starts` gives for each of its rows the prefix it begins with and that prefix's row."""
+        prefixes = [prefix.ids for prefix, _ in starts]
+        width = max(self._prefix_BL.shape[1], max(map(len, prefixes)) + request.limit)
+        old = self._prefix_BL.shape[1]
+        new_ids = self._int([ids + (EMPTY,) * (width - len(ids)) for ids in prefixes])
+        self._prefix_BL = torch.cat([_widened(self._prefix_BL, width - old, EMPTY), new_ids])
+        new_logprobs = torch.full((len(starts), width), torch.nan, device=self._device)
+        self._logprob_BL = torch.cat([_widened(self._logprob_BL, width - old, torch.nan), new_logprobs])
+        lengths = self._int([len(ids) for ids in prefixes])
+        self._length_B = torch.cat([self._length_B, lengths])
+        self._prompt_length_B = torch.cat([self._prompt_length_B, lengths])
+        k = len(starts)
+        self._limit_B = torch.cat([self._limit_B, self._int([request.limit] * k)])
+        self.physical_B = torch.cat([self.physical_B, self._int([row for _, row in starts])])
+        self._key_B2 = torch.cat([self._key_B2, self._int([stream_key(request.seed, request.prompt_ids)] * k)])
+        self._sample_B = torch.cat([self._sample_B, self._int([request.sample] * k)])
+        state = self.strategy.start(1, self._device)
+        if self.requests:
+            state = {name: torch.cat([self._state[name], tensor]) for name, tensor in state.items()}
+        self._state = state
+        self.requests.append(request)
+        self._prefixes.append(starts[0][0])
+        self._fed.append(sum(len(ids) for ids in dict.fromkeys(prefixes)))
+
+    def view(self, rows: Rows) -> View:
+        """What the strategy sees at this step."""
+        return View(
+            source=rows,
+            physical_B=self.physical_B,
+            prefix_BL=self._prefix_BL,
+            length_B=self._length_B,
+            prompt_length_B=self._prompt_length_B,
+            limit_B=self._limit_B,
+            eos_ids=self._eos_ids,
+            draws=Draws(self._key_B2, self._sample_B, self._length_B - self._prompt_length_B),
+            prompt_hidden=lambda request, layer: self._prefixes[request].hidden[layer],
+        )
+
+    def step(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """One step: append what is emitted; returns for each row the physical row to continue and the token to feed."""
+        moves = self.strategy.step(self.view(rows), self._state)
+        self._append(moves, rows)
+        self._state = moves.state
+        self.physical_B = self.physical_B[moves.parent_B]
+        return self.physical_B, moves.feed_B
+
+    def _append(self, moves: Moves, rows: Rows) -> None:
+        parent = moves.parent_B
+        emits = moves.emit_B >= 0
+        logprob = moves.logprob_B
+        if logprob is None:
+            logprob = rows.logprob(self.physical_B[parent].clamp_min(0), moves.emit_B.clamp_min(0))
+        self._prefix_BL = self._prefix_BL[parent]
+        self._logprob_BL = self._logprob_BL[parent]
+        length = self._length_B[parent]
+        at = torch.where(emits, length, 0)[:, None]
+        old_ids, old_logprobs = self._prefix_BL.gather(1, at), self._logprob_BL.gather(1, at)
+        self._prefix_BL.scatter_(1, at, torch.where(emits[:, None], moves.emit_B[:, None], old_ids))
+        self._logprob_BL.scatter_(1, at, torch.where(emits[:, None], logprob[:, None], old_logprobs))
+        self._length_B = length + emits
+
+    def settle(self, slot_B: Sequence[int]) -> list[Outcome]:
+        """Note where each row is now (EMPTY: not fed); requests without a fed row are finished, and returned."""
+        k = self.strategy.rows
+        fed = [sum(slot >= 0 for slot in slot_B[r * k : (r + 1) * k]) for r in range(len(self.requests))]
+        self._fed = [before + now for before, now in zip(self._fed, fed, strict=True)]
+        self.physical_B = self._int(slot_B)
+        finished = [r for r, now in enumerate(fed) if now == 0]
+        if not finished:
+            return []
+        outcomes = self._outcomes(finished)
+        self._keep([r for r, now in enumerate(fed) if now > 0])
+        return outcomes
+
+    def _outcomes(self, finished: Sequence[int]) -> list[Outcome]:
+        order, scores = self.strategy.ranking(self._state, len(self.requests))
+        row_of = order.tolist()
+        outcomes = []
+        for r in finished:
+            for rank, row in enumerate(row_of[r]):
+                b = r * self.strategy.rows + row
+                start, end = int(self._prompt_length_B[b]), int(self._length_B[b])
+                outcomes.append(
+                    Outcome(
+                        request=self.requests[r],
+                        rank=rank,
+                        token_ids=tuple(self._prefix_BL[b, start:end].tolist()),
+                        token_logprobs=tuple(self._logprob_BL[b, start:end].tolist()),
+                        computed_tokens=self._fed[r] if rank == 0 else 0,
+                        score=None if scores is None else float(scores[r, rank]),
+                    )
+                )
+        return outcomes
+
+    def _keep(self, kept: Sequence[int]) -> None:
+        """Drop all requests but these."""
+        k, count = self.strategy.rows, len(self.requests)
+        r_index = self._int(kept)
+        b_index = (r_index[:, None] * k + torch.arange(k, device=self._device)).flatten()
+        self._state = {n: t[b_index if len(t) == count * k else r_index] for n, t in self._state.items()}
+        for name in ("physical_B", "_prefix_BL", "_logprob_BL", "_length_B", "_prompt_length_B", "_limit_B"):
+            setattr(self, name, getattr(self, name)[b_index])
+        self._key_B2, self._sample_B = self._key_B2[b_index], self._sample_B[b_index]
+        self.requests = [self.requests[r] for r in kept]
+        self._prefixes = [self._prefixes[r] for r in kept]
+        self._fed = [self._fed[r] for r in kept]
+
+
+def _widened(tensor_BL: Tensor, columns: int, value: float) -> Tensor:
+    return torch.nn.functional.pad(tensor_BL, (0, max(0, columns)), value=value)

@@ -1,0 +1,130 @@
+"""A preallocated key-value cache whose rows can be forked, moved and dropped.
+
+All rows share one write column: a row of n tokens lies in the n columns left of it, so the model sees an ordinary
+left-padded batch and its own masks, positions, sliding windows and ALiBi slopes hold. transformers' DynamicCache
+copies everything at each step; here a step writes one column.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+KeyValues = tuple[Tensor, Tensor]
+"""Keys and values of one layer for one sequence, [heads, T, head size] each."""
+
+
+class PackedLayer(CacheLayerMixin):
+    """One layer: buffers of [slots, heads, columns, head size], of which `rows` and `used` columns are in use."""
+
+    is_sliding = False
+
+    def __init__(self, key: Tensor, value: Tensor, slots: int, columns: int) -> None:
+        super().__init__()
+        self.keys = key.new_zeros(slots, key.shape[0], columns, key.shape[2])
+        self.values = value.new_zeros(slots, value.shape[0], columns, value.shape[2])
+        self.is_initialized = True
+        self.rows = 0
+        self.used = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: the buffers exist from the start."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> KeyValues:
+        end = self.used + key_states.shape[2]
+        self.keys[: self.rows, :, self.used : end] = key_states
+        self.values[: self.rows, :, self.used : end] = value_states
+        return self.keys[: self.rows, :, :end], self.values[: self.rows, :, :end]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.used + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.used
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class PackedCache:
+    """All layers of a `PackedLayer` cache as one thing: room, forks and alignment."""
+
+    def __init__(self, like: Sequence[KeyValues], slots: int, columns: int) -> None:
+        self.layers = [PackedLayer(key, value, slots, columns) for key, value in like]
+        self.column = 0
+
+    @property
+    def slots(self) -> int:
+        return int(self.layers[0].keys.shape[0])
+
+    @property
+    def columns(self) -> int:
+        return int(self.layers[0].keys.shape[2])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+
+    def view(self, rows: int) -> Cache:
+        """The first `rows` rows as the cache object that a transformers model takes."""
+        for layer in self.layers:
+            layer.rows, layer.used = rows, self.column
+        return Cache(layers=list(self.layers))
+
+    def write(self, slot: int, key_values: Sequence[KeyValues]) -> None:
+        """Put a prefilled sequence into a slot, ending at the write column."""
+        for layer, (key, value) in zip(self.layers, key_values, strict=True):
+            start = self.column - key.shape[1]
+            layer.keys[slot, :, start : self.column] = key
+            layer.values[slot, :, start : self.column] = value
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int], start: int) -> None:
+        """Copy rows onto rows, from column `start` on; no target may be a source."""
+        for layer in self.layers:
+            for buffer in (layer.keys, layer.values):
+                for source, target in zip(sources, targets, strict=True):
+                    buffer[target, :, start : self.column] = buffer[source, :, start : self.column]
+
+    def reserve(self, slots: int, columns: int) -> None:
+        """Grow the buffers to at least this size."""
+        slots, columns = max(slots, self.slots), max(columns, self.columns)
+        if (slots, columns) == (self.slots, self.columns):
+            return
+        for layer in self.layers:
+            layer.keys = _grown(layer.keys, slots, columns)
+            layer.values = _grown(layer.values, slots, columns)
+
+    def align(self, column: int, rows: int, longest: int) -> None:
+        """Move the first `rows` rows, none longer than `longest`, so that the write column becomes `column`."""
+        source = slice(self.column - longest, self.column)
+        target = slice(column - longest, column)
+        for layer in self.layers:
+            for buffer in (layer.keys, layer.values):
+                buffer[:rows, :, target] = buffer[:rows, :, source].clone()
+        self.column = column
+
+
+def _grown(buffer: Tensor, slots: int, columns: int) -> Tensor:
+    grown = buffer.new_zeros(slots, buffer.shape[1], columns, buffer.shape[3])
+    grown[: buffer.shape[0], :, : buffer.shape[2]] = buffer
+    return grown
+
+
+def layer_key_values(cache: Cache) -> list[list[KeyValues]] | None:
+    """Keys and values of a prefilled batch, [row][layer]; None where the cache is no plain key-value cache."""
+    layers = []
+    for layer in cache.layers:
+        keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+        if not (isinstance(keys, Tensor) and isinstance(values, Tensor) and keys.ndim == 4 and values.ndim == 4):
+            return None
+        layers.append((keys, values))
+    if not layers:
+        return None
+    return [[(k[row], v[row]) for k, v in layers] for row in range(layers[0][0].shape[0])]
+
+
+def pad_columns(length_N: Tensor, column: int) -> Tensor:
+    """The 2-D attention mask of left-padded rows: 1 where a row has a token, [N, column]."""
+    return (torch.arange(column, device=length_N.device)[None, :] >= column - length_N[:, None]).to(torch.int64)

@@ -1,0 +1,89 @@
+"""The start-up probe: may this model use the cache, and do its products depend on the batch?
+
+Instead of a list of architectures, a few tokens are decoded both ways and the logits compared. A model for which the
+packed cache does not give what its plain forward pass gives is decoded without a cache, and the run says so.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decodebench.engine.rows import CachedRows, Rows, WholeRows
+
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
+_TOLERANCE_HALF = 0.1
+"""How far cached logits may be from plain ones, as a share of the plain logits' range in that row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """How the model is run: `path` is "cached" or "whole sequence", with the reason and the measured errors."""
+
+    path: str
+    reason: str
+    cache_error: float | None
+    batch_error: float | None
+
+    def make_rows(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> Rows:
+        """New, empty physical rows of this kind."""
+        kind = CachedRows if self.path == "cached" else WholeRows
+        return kind(model, device, hidden_layers)
+
+    @property
+    def exactness(self) -> str:
+        """One line for the manifest on what the batch may change."""
+        if self.batch_error is None:
+            return "whole sequences, right-padded"
+        if self.batch_error == 0:
+            return "logits do not depend on the batch (probed)"
+        return f"logits depend on the batch by up to {self.batch_error:.1e} of their range (probed)"
+
+
+def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
+    """Probe the cached path against plain forward passes, and rows alone against rows together."""
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.randint(0, vocabulary, (24,), generator=generator).tolist()
+    prompts = [tuple(draw[:3]), tuple(draw[3:12])]
+    steps = [tuple(draw[12:18]), tuple(draw[18:24])]
+    with torch.inference_mode():
+        try:
+            together = _forked(CachedRows(model, device), prompts, steps)
+        except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError) as error:
+            why = " ".join(str(error).split())[:160]
+            return Forward(path="whole sequence", reason=f"no usable cache: {why}", cache_error=None, batch_error=None)
+        plain = _plain(model, device, prompts, steps)
+        alone = torch.stack([_forked(CachedRows(model, device), [p], [s])[0] for p, s in zip(prompts, steps, strict=True)])
+    error = _distance(together, plain)
+    tolerance = _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
+    if not error <= tolerance:
+        reason = f"cached logits differ from plain ones by {error:.1e} of their range (allowed: {tolerance:.0e})"
+        return Forward(path="whole sequence", reason=reason, cache_error=error, batch_error=None)
+    reason = f"cached logits equal plain ones within {error:.1e} of their range"
+    return Forward(path="cached", reason=reason, cache_error=error, batch_error=_distance(together, alone))
+
+
+def _forked(rows: Rows, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:
+    """Logits after prompts and forced steps, each prompt forked into three rows on the way, [prompts, V]."""
+    at = rows.admit(rows.prefill(prompts))
+    fork = [(row, token) for row, step in zip(at, steps, strict=True) for token in (step[-1], step[0], step[1])]
+    slots = rows.advance([p for p, _ in fork], [t for _, t in fork])
+    at = [slots[3 * n + 1] for n in range(len(prompts))]
+    for i in range(1, len(steps[0])):
+        at = rows.advance(at, [step[i] for step in steps])
+    return rows.logits(torch.tensor(at, device=rows.device))
+
+
+def _plain(model: Any, device: torch.device, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:
+    logits = []
+    for prompt, step in zip(prompts, steps, strict=True):
+        ids = torch.tensor([prompt + step], device=device)
+        logits.append(model(input_ids=ids).logits[0, -1].to(device=device, dtype=torch.float32))
+    return torch.stack(logits)
+
+
+def _distance(a_NV: Tensor, b_NV: Tensor) -> float:
+    spread = (b_NV.amax(-1) - b_NV.amin(-1)).clamp_min(1e-12)
+    return float(((a_NV - b_NV).abs().amax(-1) / spread).max())

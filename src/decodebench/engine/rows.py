@@ -1,0 +1,307 @@
+"""Physical rows: the distinct sequences that the model works on, and what it says of their next token.
+
+Logical rows of strategies point at physical rows. Continuing is one mechanism for everything: `advance` takes the
+distinct (parent row, token) pairs that come next. A prompt's fan-out, a beam's reorder, a prefix that two strategies
+share and a finished row that goes are all that.
+"""
+
+import inspect
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from decodebench.engine.cache import KeyValues, PackedCache, layer_key_values, pad_columns
+from decodebench.strategies.base import RowSource
+from decodebench.strategies.sampling import top_by_value_then_id
+
+_PREFILL_TOKENS = 4096
+"""Prompt tokens in one forward pass, at most: it bounds the memory of attention and of the prompt's hidden states."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """A prefilled sequence: what the model says next, and what it takes to go on from it."""
+
+    ids: tuple[int, ...]
+    logits_V: Tensor
+    hidden: dict[int, Tensor]
+    key_values: Sequence[KeyValues] | None = None
+
+
+class Rows(RowSource):
+    """The physical rows and their raw logits, with the sums and the top-k that strategies share."""
+
+    def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
+        self.model = model
+        self.device = device
+        self.hidden_layers = tuple(sorted(set(hidden_layers)))
+        self.logits_PV: Tensor = torch.empty(0, device=device)
+        self.forward_passes = 0
+        self.prefills = 0
+        self.tokens_computed = 0
+        self._accepts = set(inspect.signature(model.forward).parameters)
+        self._hidden: dict[int, Tensor] = {}
+        self._log_z: dict[float, Tensor] = {}
+        self._top: tuple[int, Tensor, Tensor] | None = None
+
+    # What strategies see.
+
+    def logits(self, rows: Tensor) -> Tensor:
+        return self.logits_PV[rows]
+
+    def log_normalizer(self, rows: Tensor, temperature: float) -> Tensor:
+        if temperature not in self._log_z:
+            scaled = self.logits_PV if temperature == 1.0 else self.logits_PV / temperature
+            self._log_z[temperature] = torch.logsumexp(scaled, dim=-1)
+        return self._log_z[temperature][rows]
+
+    def top(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        if self._top is None or self._top[0] < k:
+            self._top = (k, *top_by_value_then_id(self.logits_PV, k))
+        _, value, ids = self._top
+        return value[rows, :k], ids[rows, :k]
+
+    def hidden(self, rows: Tensor, layer: int) -> Tensor:
+        return self._hidden[layer][rows]
+
+    def logprob(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """Raw log-prob of one token in each of the given rows, [N]."""
+        return self.logits_PV[rows, tokens] - self.log_normalizer(rows, 1.0)
+
+    # What the loop does.
+
+    @property
+    def count(self) -> int:
+        """Physical rows in use."""
+        return len(self.logits_PV)
+
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
+        """Run the model over prompts, each once; equal lengths go together, so that nothing is ever padded."""
+        by_length = defaultdict(list)
+        for at, prompt in enumerate(prompts):
+            by_length[len(prompt)].append(at)
+        done: dict[int, Prefix] = {}
+        for length, places in by_length.items():
+            together = max(1, _PREFILL_TOKENS // length)
+            for first in range(0, len(places), together):
+                chunk = places[first : first + together]
+                done.update(zip(chunk, self._prefill([prompts[i] for i in chunk]), strict=True))
+        self.prefills += len(prompts)
+        return [done[at] for at in range(len(prompts))]
+
+    def admit(self, prefixes: Sequence[Prefix]) -> list[int]:
+        """Add prefilled sequences as new rows, behind those in use; returns their indices."""
+        first = self.count
+        new_NV = torch.stack([p.logits_V for p in prefixes])
+        hidden = {i: torch.stack([p.hidden[i][-1] for p in prefixes]) for i in self.hidden_layers}
+        self._admit(prefixes)
+        if first:
+            new_NV = torch.cat([self.logits_PV, new_NV])
+            hidden = {i: torch.cat([self._hidden[i], h]) for i, h in hidden.items()}
+        self._publish(new_NV, hidden)
+        return list(range(first, first + len(prefixes)))
+
+    @abstractmethod
+    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
+        """Prefill prompts of equal length."""
+
+    @abstractmethod
+    def _admit(self, prefixes: Sequence[Prefix]) -> None: ...
+
+    @abstractmethod
+    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> list[int]:
+        """Make the rows exactly these continuations, feed them, and return where each one is now."""
+
+    @abstractmethod
+    def scrub(self, row: int) -> None:
+        """Remove what a row with NaN in it could leave behind for others."""
+
+    def _forward(self, ids_NT: Tensor, **inputs: Any) -> Any:
+        """One forward pass; inputs that this model does not know are left out (the start-up probe checks the result)."""
+        known = {name: value for name, value in inputs.items() if name in self._accepts}
+        self.forward_passes += 1
+        return self.model(input_ids=ids_NT, output_hidden_states=bool(self.hidden_layers), return_dict=True, **known)
+
+    def _publish(self, logits_PV: Tensor, hidden: dict[int, Tensor]) -> None:
+        self.logits_PV = logits_PV
+        self._hidden = hidden
+        self._log_z.clear()
+        self._top = None
+
+    def _tensor(self, values: Sequence[Any]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self.device)
+
+    def _float(self, logits: Tensor) -> Tensor:
+        return logits.to(device=self.device, dtype=torch.float32)
+
+
+class CachedRows(Rows):
+    """Rows with a key-value cache: a step feeds one token a row."""
+
+    def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
+        super().__init__(model, device, hidden_layers)
+        self._cache: PackedCache | None = None
+        self._length: list[int] = []
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the key-value buffers."""
+        return self._cache.nbytes if self._cache else 0
+
+    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
+        ids_NT = self._tensor(prompts)
+        self.tokens_computed += ids_NT.numel()
+        # A DynamicCache without a config keeps all columns of sliding-window layers too: masks do the windowing.
+        out = self._forward(ids_NT, past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1)
+        rows = layer_key_values(out.past_key_values)
+        if rows is None:
+            raise TypeError(f"{type(self.model).__name__} keeps no plain key-value cache")
+        logits_NV = self._float(out.logits[:, -1])
+        return [
+            Prefix(
+                ids=prompt,
+                logits_V=logits_NV[n],
+                hidden={i: out.hidden_states[i][n].to(self.device) for i in self.hidden_layers},
+                key_values=[(k.clone(), v.clone()) for k, v in rows[n]],
+            )
+            for n, prompt in enumerate(prompts)
+        ]
+
+    def _admit(self, prefixes: Sequence[Prefix]) -> None:
+        longest_new = max(len(p.ids) for p in prefixes)
+        rows = self.count + len(prefixes)
+        if self._cache is None:
+            self._cache = PackedCache(prefixes[0].key_values or (), slots=max(8, rows), columns=longest_new + 64)
+        cache = self._cache
+        if self.count == 0:
+            cache.column = 0
+        cache.reserve(_rounded(rows, 8), longest_new + 1)
+        if cache.column < longest_new:
+            cache.align(longest_new, self.count, max(self._length, default=0))
+        for slot, prefix in enumerate(prefixes, start=self.count):
+            cache.write(slot, prefix.key_values or ())
+            self._length.append(len(prefix.ids))
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> list[int]:
+        count = len(parents)
+        if not count or self._cache is None:
+            self._length = []
+            self._publish(self.logits_PV[:0], {i: h[:0] for i, h in self._hidden.items()})
+            return []
+        slots, sources, targets = _place(parents)
+        cache = self._cache
+        cache.reserve(_rounded(count, 8), 0)
+        cache.copy(sources, targets, start=cache.column - max(self._length[s] for s in sources) if sources else 0)
+        length, fed = [0] * count, [0] * count
+        for slot, parent, token in zip(slots, parents, tokens, strict=True):
+            length[slot], fed[slot] = self._length[parent], token
+        self._length = length
+        self._make_room(max(length))
+
+        length_N = self._tensor(length)
+        out = self._forward(
+            self._tensor(fed)[:, None],
+            past_key_values=cache.view(count),
+            attention_mask=pad_columns(length_N + 1, cache.column + 1),
+            position_ids=length_N[:, None],
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache.column += 1
+        self._length = [n + 1 for n in length]
+        self.tokens_computed += count
+        hidden = {i: out.hidden_states[i][:, -1].to(self.device) for i in self.hidden_layers}
+        self._publish(self._float(out.logits[:, -1]), hidden)
+        return slots
+
+    def _make_room(self, longest: int) -> None:
+        """Ensure that the write column exists: drop columns that only padding uses, else grow."""
+        cache = self._cache
+        if cache is None or cache.column < cache.columns:
+            return
+        if cache.column - longest >= cache.columns // 4:
+            cache.align(longest, len(self._length), longest)
+        else:
+            cache.reserve(0, cache.columns + max(64, cache.columns // 2))
+
+    def scrub(self, row: int) -> None:
+        if self._cache is not None:
+            for layer in self._cache.layers:
+                layer.keys[row].zero_()
+                layer.values[row].zero_()
+
+
+class WholeRows(Rows):
+    """Rows without a cache: each step feeds the whole sequences, padded on the right.
+
+    Right for every causal model (what follows a token cannot change what it sees), and slow.
+    """
+
+    def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
+        super().__init__(model, device, hidden_layers)
+        self._ids: list[tuple[int, ...]] = []
+
+    def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
+        logits_NV, hidden = self._whole(prompts)
+        return [
+            Prefix(ids=p, logits_V=logits_NV[n], hidden={i: h[n, : len(p)] for i, h in hidden.items()})
+            for n, p in enumerate(prompts)
+        ]
+
+    def _admit(self, prefixes: Sequence[Prefix]) -> None:
+        self._ids += [p.ids for p in prefixes]
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> list[int]:
+        self._ids = [(*self._ids[parent], token) for parent, token in zip(parents, tokens, strict=True)]
+        if not self._ids:
+            self._publish(self.logits_PV[:0], {})
+            return []
+        logits_NV, hidden = self._whole(self._ids)
+        last = {i: torch.stack([h[n, len(ids) - 1] for n, ids in enumerate(self._ids)]) for i, h in hidden.items()}
+        self._publish(logits_NV, last)
+        return list(range(len(parents)))
+
+    def _whole(self, sequences: Sequence[tuple[int, ...]]) -> tuple[Tensor, dict[int, Tensor]]:
+        longest = max(map(len, sequences))
+        ids_NT = self._tensor([ids + (0,) * (longest - len(ids)) for ids in sequences])
+        self.tokens_computed += sum(map(len, sequences))
+        out = self._forward(ids_NT, use_cache=False)
+        at = self._tensor([len(ids) - 1 for ids in sequences])
+        last = out.logits[torch.arange(len(sequences), device=out.logits.device), at.to(out.logits.device)]
+        return self._float(last), {i: out.hidden_states[i].to(self.device) for i in self.hidden_layers}
+
+    def scrub(self, row: int) -> None:
+        """Nothing is kept between steps but token ids."""
+
+
+def _rounded(n: int, to: int) -> int:
+    return -(-n // to) * to
+
+
+def _place(parents: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """Slots 0..N-1 for N continuations with few copies: the first child of a row stays where its parent is.
+
+    Returns the slot of each continuation, and the copies (sources, targets). A target is a slot without children, so
+    it is never a source, and the copies may run in any order.
+    """
+    count = len(parents)
+    slots = [-1] * count
+    taken = [False] * count
+    for child, parent in enumerate(parents):
+        if parent < count and not taken[parent]:
+            slots[child] = parent
+            taken[parent] = True
+    free = (slot for slot in range(count) if not taken[slot])
+    sources, targets = [], []
+    for child, parent in enumerate(parents):
+        if slots[child] < 0:
+            slots[child] = next(free)
+            sources.append(parent)
+            targets.append(slots[child])
+    return slots, sources, targets

@@ -1,0 +1,211 @@
+"""What a strategy is: a step on rows.
+
+A strategy is a frozen record of numbers that owns `rows` logical rows for each request. At each step it sees a `View`
+of the rows of all its requests and answers with `Moves`. It knows nothing of batches, caches or models; the engine
+knows nothing of decoding rules.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from decodebench.draws import Draws
+from decodebench.errors import ConfigError
+
+State = dict[str, Tensor]
+"""Per-row (or per-request) tensors that a strategy keeps between steps; the first dimension is rows or requests."""
+
+EMPTY = -1
+"""The token that is no token: nothing emitted, or nothing fed."""
+
+
+class RowSource(ABC):
+    """What the engine lends to a view: raw logits of physical rows, computed once and shared by all strategies."""
+
+    @abstractmethod
+    def logits(self, rows: Tensor) -> Tensor:
+        """Raw logits, float32 [N, V], of the given physical rows (a copy)."""
+
+    @abstractmethod
+    def log_normalizer(self, rows: Tensor, temperature: float) -> Tensor:
+        """logsumexp(logits / temperature) over the vocabulary, float32 [N]."""
+
+    @abstractmethod
+    def top(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest raw logits and their ids, [N, k] each, ordered by (value down, id up)."""
+
+    @abstractmethod
+    def hidden(self, rows: Tensor, layer: int) -> Tensor:
+        """The hidden state after `layer` (0: the embeddings) at the last position, [N, H]."""
+
+
+@dataclass(kw_only=True)
+class View:
+    """One step of one strategy: B = requests x rows per request, request-major.
+
+    Rows that were not fed since the last step keep no logits of their own: a strategy must not read theirs.
+    `prefix_BL` holds prompt and emitted tokens, left-aligned, `EMPTY` behind `length_B`.
+    """
+
+    source: RowSource
+    physical_B: Tensor
+    prefix_BL: Tensor
+    length_B: Tensor
+    prompt_length_B: Tensor
+    limit_B: Tensor
+    eos_ids: Tensor
+    draws: Draws
+    prompt_hidden: Callable[[int, int], Tensor]
+
+    @property
+    def device(self) -> torch.device:
+        return self.physical_B.device
+
+    @cached_property
+    def new_B(self) -> Tensor:
+        """Tokens emitted so far, without the prompt."""
+        return self.length_B - self.prompt_length_B
+
+    @cached_property
+    def logits_BV(self) -> Tensor:
+        """Raw logits of the rows, float32."""
+        return self.source.logits(self.physical_B)
+
+    def log_normalizer_B(self, temperature: float = 1.0) -> Tensor:
+        """logsumexp of the raw logits at a temperature."""
+        return self.source.log_normalizer(self.physical_B, temperature)
+
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest raw logits of each row and their ids, [B, k], by (value down, id up)."""
+        return self.source.top(self.physical_B, k)
+
+    def hidden_BH(self, layer: int) -> Tensor:
+        """Hidden states after `layer` at the last fed position; the strategy must list it in `hidden_layers`."""
+        return self.source.hidden(self.physical_B, layer)
+
+    def select(self, rows: Tensor) -> "View":
+        """The view of some of the rows (indices, in that order)."""
+        names = ("physical_B", "prefix_BL", "length_B", "prompt_length_B", "limit_B")
+        return replace(self, draws=self.draws.of_rows(rows), **{name: getattr(self, name)[rows] for name in names})
+
+    def ends(self, token: Tensor, new: Tensor, limit: Tensor) -> Tensor:
+        """Whether emitting `token` as the new-th token ends a text: it is EOS, or the limit is reached."""
+        return torch.isin(token, self.eos_ids) | (new >= limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moves:
+    """A strategy's answer: for each new row, where it comes from and what happens to it.
+
+    `parent_B` is the row of this view that the new row continues; `emit_B` the token appended to its text (EMPTY: none,
+    a candidate may be tentative); `feed_B` the token fed to the model next (EMPTY: the row rests or has ended). A
+    request is finished when none of its rows is fed. `logprob_B` is the raw log-prob of the emitted token where it is
+    not that of `parent_B` at this step; None otherwise. `state` is that of the new rows.
+    """
+
+    parent_B: Tensor
+    emit_B: Tensor
+    feed_B: Tensor
+    state: State = field(default_factory=dict)
+    logprob_B: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy(ABC):
+    """The numbers that compose with every strategy, and what the engine asks of one.
+
+    `max_new_tokens` and `max_total_tokens` (unpadded prompt + new) bound the length, the smaller one holds. `eos` is
+    "model" (the model's own end tokens), "none" (never stop early) or a list of token ids. The penalties are
+    transformers' (docs/strategies.md).
+    """
+
+    max_new_tokens: int | None = 64
+    max_total_tokens: int | None = None
+    min_new_tokens: int = 0
+    eos: Any = "model"
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+
+    is_search: ClassVar[bool] = False
+    hidden_layers: ClassVar[tuple[int, ...]] = ()
+
+    def __post_init__(self) -> None:
+        self.require("max_new_tokens", self.max_new_tokens is None or self.max_new_tokens >= 1, "1 or more, or null")
+        self.require(
+            "max_total_tokens", self.max_total_tokens is None or self.max_total_tokens >= 2, "2 or more, or null"
+        )
+        self.require(
+            "max_new_tokens",
+            self.max_new_tokens is not None or self.max_total_tokens is not None,
+            "a number where strategy.max_total_tokens is null",
+        )
+        self.require("min_new_tokens", self.min_new_tokens >= 0, "0 or more")
+        self.require(
+            "min_new_tokens",
+            self.max_new_tokens is None or self.min_new_tokens <= self.max_new_tokens,
+            f"at most strategy.max_new_tokens={self.max_new_tokens}",
+        )
+        self.require("repetition_penalty", self.repetition_penalty > 0, "above 0 (1: off)")
+        self.require("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "0 (off) or more")
+        ids = isinstance(self.eos, Sequence) and not isinstance(self.eos, str)
+        ids = ids and len(self.eos) > 0 and all(isinstance(i, int) and i >= 0 for i in self.eos)
+        self.require("eos", self.eos in ("model", "none") or ids, "model, none, or a list of token ids")
+        self.require(
+            "min_new_tokens",
+            self.min_new_tokens == 0 or self.eos != "none",
+            "0 with strategy.eos=none (it would have no effect)",
+        )
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            self.require(name, not (isinstance(value, float) and not math.isfinite(value)), "a finite number")
+
+    def require(self, name: str, ok: bool, allowed: str) -> None:
+        """Raise the error of a number outside its domain."""
+        if not ok:
+            raise ConfigError(f"strategy.{name}={getattr(self, name)}: allowed is {allowed}")
+
+    @property
+    def rows(self) -> int:
+        """Logical rows that a request owns."""
+        return 1
+
+    @property
+    def width(self) -> int:
+        """Rows of a request that are fed at once, at most: what it costs."""
+        return 1
+
+    @property
+    def samples(self) -> int:
+        """Independent requests for each prompt."""
+        return 1
+
+    @property
+    def returns(self) -> int:
+        """Texts that one request returns."""
+        return 1
+
+    def row_prompts(self, prompt_ids: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """What each row of a request starts from; a companion row may start from something else."""
+        return [prompt_ids] * self.rows
+
+    def start(self, requests: int, device: torch.device) -> State:
+        """The state before the first step."""
+        return {}
+
+    @abstractmethod
+    def step(self, view: View, state: State) -> Moves:
+        """One step of all requests."""
+
+    def ranking(self, state: State, requests: int) -> tuple[Tensor, Tensor | None]:
+        """Of finished requests: which of its rows are returned, best first, [R, returns], and their scores."""
+        return torch.zeros(requests, 1, dtype=torch.int64), None
+
+    @abstractmethod
+    def generation_config(self) -> dict[str, Any]:
+        """The decoding rule in transformers' words, without the length rules (see `deploy.generation_config`)."""

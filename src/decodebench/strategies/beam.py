@@ -1,0 +1,147 @@
+"""Beam search, with the bookkeeping of transformers 5 so that both return the same tokens."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
+from decodebench.strategies.edits import edit_scores, edits
+
+NEVER = -1.0e9
+"""The score of what must not be chosen; finite, so that sums with it stay ordered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beam(Strategy):
+    """Keep the `num_beams` likeliest prefixes; return the best finished ones by log-prob / length**length_penalty.
+
+    Source: Sutskever et al. 2014; length penalty and stopping rules as transformers defines them. A request owns
+    2 x num_beams rows: the first half runs, the second half rests and holds the finished hypotheses.
+    """
+
+    num_beams: int = 5
+    num_return_sequences: int = 5
+    length_penalty: float = 1.0
+    early_stopping: Any = True
+
+    is_search: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("num_beams", self.num_beams >= 2, "2 or more (1 beam: use strategy=greedy)")
+        self.require(
+            "num_return_sequences",
+            1 <= self.num_return_sequences <= self.num_beams,
+            f"1 to strategy.num_beams={self.num_beams}",
+        )
+        self.require("early_stopping", self.early_stopping in (True, False, "never"), "true, false, or never")
+
+    @property
+    def rows(self) -> int:
+        return 2 * self.num_beams
+
+    @property
+    def width(self) -> int:
+        return self.num_beams
+
+    @property
+    def returns(self) -> int:
+        return self.num_return_sequences
+
+    def start(self, requests: int, device: torch.device) -> State:
+        running = torch.full((requests, self.num_beams), NEVER, device=device)
+        running[:, 0] = 0.0  # all beams start as the same prefix: only the first may be continued
+        return {
+            "running": running,
+            "finished": torch.full((requests, self.num_beams), NEVER, device=device),
+            "is_finished": torch.zeros(requests, self.num_beams, dtype=torch.bool, device=device),
+            "improvable": torch.ones(requests, 1, dtype=torch.bool, device=device),
+        }
+
+    def step(self, view: View, state: State) -> Moves:
+        beams = self.num_beams
+        requests = len(view.physical_B) // self.rows
+        new_R1 = view.new_B.view(requests, -1)[:, :1] + 1  # length of what is chosen now; all running rows are as long
+        limit_R1 = view.limit_B.view(requests, -1)[:, :1]
+
+        score_RC, beam_RC, token_RC = self._candidates(view, state["running"])
+        ends_RC = view.ends(token_RC, new_R1, limit_R1)
+
+        running, run_at = torch.topk(score_RC + ends_RC * NEVER, beams)
+        finished, is_finished, merged_at = self._finish(state, score_RC, ends_RC, new_R1)
+        improvable = state["improvable"] & self._may_improve(running, finished, is_finished, new_R1, limit_R1)
+        stop_R1 = ~improvable | ends_RC.all(1, keepdim=True)
+        if self.early_stopping is True:
+            stop_R1 |= is_finished.all(1, keepdim=True)
+
+        first_row = torch.arange(requests, device=view.device)[:, None] * self.rows
+        kept_before = merged_at < beams  # a finished hypothesis that stays; otherwise a candidate that ends now
+        candidate = (merged_at - beams).clamp_min(0)
+        token_run = token_RC.gather(1, run_at)
+        parent = torch.cat(
+            [
+                first_row + beam_RC.gather(1, run_at),
+                first_row + torch.where(kept_before, beams + merged_at, beam_RC.gather(1, candidate)),
+            ],
+            dim=1,
+        )
+        emit = torch.cat([token_run, torch.where(kept_before, EMPTY, token_RC.gather(1, candidate))], dim=1)
+        feed = torch.cat([torch.where(stop_R1, EMPTY, token_run), torch.full_like(token_run, EMPTY)], dim=1)
+        new_state = {"running": running, "finished": finished, "is_finished": is_finished, "improvable": improvable}
+        return Moves(parent_B=parent.flatten(), emit_B=emit.flatten(), feed_B=feed.flatten(), state=new_state)
+
+    def _candidates(self, view: View, running: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The best C continuations of each request: score, beam and token, [R, C], best first.
+
+        C is (number of end tokens + 1) x num_beams, so that num_beams unfinished ones always remain.
+        """
+        requests, beams = running.shape
+        count = max(2, 1 + view.eos_ids.numel()) * beams
+        runs = torch.arange(len(view.physical_B), device=view.device).view(requests, -1)[:, :beams].flatten()
+        rows = view.select(runs)
+        if edits(self):
+            scores_BV = edit_scores(self, rows, torch.log_softmax(rows.logits_BV, dim=-1))
+            score_BC, token_BC = torch.topk(scores_BV, min(count, scores_BV.shape[1]))
+        else:
+            logit_BC, token_BC = rows.top(count)
+            score_BC = logit_BC - rows.log_normalizer_B()[:, None]
+        total = (score_BC.view(requests, beams, -1) + running[:, :, None]).flatten(1)
+        score_RC, at = torch.topk(total, count)
+        return score_RC, at // score_BC.shape[1], token_BC.reshape(requests, -1).gather(1, at)
+
+    def _finish(self, state: State, score_RC: Tensor, ends_RC: Tensor, new_R1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Merge what ends now into the finished hypotheses: scores, flags, and the place in [finished, candidates]."""
+        beams = self.num_beams
+        ends_now = ends_RC & (torch.arange(ends_RC.shape[1], device=ends_RC.device) < beams)
+        closed = ~state["improvable"]
+        if self.early_stopping is True:
+            closed = closed | state["is_finished"].all(1, keepdim=True)
+        normalized = score_RC / new_R1.to(torch.float32) ** self.length_penalty
+        normalized = normalized + closed * NEVER + ~ends_now * NEVER
+        finished, merged_at = torch.topk(torch.cat([state["finished"], normalized], dim=1), beams)
+        is_finished = torch.cat([state["is_finished"], ends_now], dim=1).gather(1, merged_at)
+        return finished, is_finished, merged_at
+
+    def _may_improve(
+        self, running: Tensor, finished: Tensor, is_finished: Tensor, new_R1: Tensor, limit_R1: Tensor
+    ) -> Tensor:
+        """Whether the best running beam can still beat the worst finished one (transformers' heuristic)."""
+        length = limit_R1 if self.early_stopping == "never" and self.length_penalty > 0 else new_R1
+        best_running = running[:, :1] / length.to(torch.float32) ** self.length_penalty
+        worst_finished = torch.where(is_finished, finished.min(1, keepdim=True).values, NEVER)
+        return (best_running > worst_finished).any(1, keepdim=True)
+
+    def ranking(self, state: State, requests: int) -> tuple[Tensor, Tensor | None]:
+        order = torch.arange(self.num_beams, self.num_beams + self.returns).expand(requests, -1)
+        return order, state["finished"][:, : self.returns].cpu()
+
+    def generation_config(self) -> dict[str, Any]:
+        return {
+            "do_sample": False,
+            "num_beams": self.num_beams,
+            "num_return_sequences": self.num_return_sequences,
+            "length_penalty": self.length_penalty,
+            "early_stopping": self.early_stopping,
+        }
