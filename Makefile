@@ -1,0 +1,58 @@
+# Two commands do everything from a fresh clone: `make demo` and `make test`. Both use .venv, which they create.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.NOTPARALLEL: # two installations into one environment must not run at once
+.PHONY: help demo test lint format setup-demo setup-test clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup-demo ## Compare beam search and sampling on the packaged model; prints the table and where the report is
+	$(BIN)/python -m decodebench -m strategy=beam,sample
+
+test: lint ## Run the checks and all tests, without a network once set up
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: setup-test ## Run ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup-test ## Let ruff format the code, and repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup-demo: $(VENV)/demo.stamp ## Install the package with the demo's model
+
+setup-test: $(VENV)/test.stamp ## Install the package with the demo's model and the test tools
+
+clean: ## Remove .venv and the caches of the tools; results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+# A stamp says that an installation was completed, so that the next call skips it until its inputs change.
+$(VENV)/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "decodebench needs Python 3.11 or newer, and '$(PYTHON)' is not one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q -U pip
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "Installing decodebench and its demo model into $(VENV) (a few minutes the first time)"
+	@$(PIP_INSTALL) -e '.[demo]'
+	@touch $@
+
+# The extra `test` includes `demo`: what is set up for the tests is set up for the demo too.
+$(VENV)/test.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "Installing decodebench, its demo model and the test tools into $(VENV) (a few minutes the first time)"
+	@$(PIP_INSTALL) -e '.[test]'
+	@touch $(VENV)/demo.stamp $@
