@@ -4,7 +4,7 @@ No torch here: a stage that only reads records starts in milliseconds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 SCHEMA_VERSION = 1
@@ -127,4 +127,3 @@ class Counts:
     forward_passes: int = 0
     tokens_alone: int = 0
     tokens_computed: int = 0
-    extra: Mapping[str, float] = field(default_factory=dict)

@@ -122,10 +122,15 @@ class Block:
         self._logprob_BL.scatter_(1, at, torch.where(emits[:, None], logprob[:, None], old_logprobs))
         self._length_B = length + emits
 
-    def settle(self, slot_B: Sequence[int]) -> list[Outcome]:
-        """Note where each row is now (EMPTY: not fed); requests without a fed row are finished, and returned."""
+    def settle(self, slot_B: Sequence[int], whole: bool) -> list[Outcome]:
+        """Note where each row is now (EMPTY: not fed); requests without a fed row are finished, and returned.
+
+        `whole` says that a fed row cost its whole sequence, not one token.
+        """
         k = self.strategy.rows
-        fed = [sum(slot >= 0 for slot in slot_B[r * k : (r + 1) * k]) for r in range(len(self.requests))]
+        cost = self._length_B.tolist() if whole else [1] * len(slot_B)
+        paid = [n if slot >= 0 else 0 for slot, n in zip(slot_B, cost, strict=True)]
+        fed = [sum(paid[r * k : (r + 1) * k]) for r in range(len(self.requests))]
         self._fed = [before + now for before, now in zip(self._fed, fed, strict=True)]
         self.physical_B = self._int(slot_B)
         finished = [r for r, now in enumerate(fed) if now == 0]

@@ -35,7 +35,7 @@ class Decoder:
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
 
     def run(self, requests: Iterable[Request], tick: Callable[[int], None] = lambda tokens: None) -> None:
-        """Decode all requests; `tick(tokens)` is called after each step with the tokens fed."""
+        """Decode all requests; `tick(rows)` is called after each step with the rows fed."""
         by_prompt: dict[tuple[int, ...], list[Request]] = {}
         for request in requests:
             by_prompt.setdefault(request.prompt_ids, []).append(request)
@@ -77,7 +77,7 @@ class Decoder:
                 self._prefixes.pop(ids, None)
 
     def _step(self) -> int:
-        """One step of every block and one forward pass; returns the tokens fed."""
+        """One step of every block and one forward pass; returns the rows fed, counted as if none were shared."""
         self._drop_broken_rows()
         answers = []
         for cell, block in list(self._blocks.items()):
@@ -97,14 +97,14 @@ class Decoder:
         slot_of = dict(zip(pairs, slots, strict=True))
         where = [slot_of.get(pair, EMPTY) for pair in zip(parents, tokens, strict=True)]
         self._settle([(cell, block) for cell, block, *_ in answers], where)
-        return len(pairs)
+        return sum(token != EMPTY for token in tokens)
 
     def _settle(self, blocks: Sequence[tuple[str, Block]], where: Sequence[int]) -> None:
         done: list[Outcome] = []
         at = 0
         for cell, block in blocks:
             size = len(block.physical_B)
-            done += block.settle(where[at : at + size])
+            done += block.settle(where[at : at + size], self._rows.feeds_whole)
             at += size
             if not block.requests:
                 del self._blocks[cell]

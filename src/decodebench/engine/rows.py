@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,9 @@ class Prefix:
 
 class Rows(RowSource):
     """The physical rows and their raw logits, with the sums and the top-k that strategies share."""
+
+    feeds_whole: ClassVar[bool] = False
+    """Whether a step feeds a row's whole sequence instead of one token."""
 
     def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
         self.model = model
@@ -242,6 +245,8 @@ class WholeRows(Rows):
 
     Right for every causal model (what follows a token cannot change what it sees), and slow.
     """
+
+    feeds_whole: ClassVar[bool] = True
 
     def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
         super().__init__(model, device, hidden_layers)

@@ -190,6 +190,9 @@ class Strategy(ABC):
         """Texts that one request returns."""
         return 1
 
+    def check_vocabulary(self, vocabulary: int, eos_count: int) -> None:
+        """Raise ConfigError where the numbers do not fit a model with so many tokens."""
+
     def row_prompts(self, prompt_ids: tuple[int, ...]) -> list[tuple[int, ...]]:
         """What each row of a request starts from; a companion row may start from something else."""
         return [prompt_ids] * self.rows

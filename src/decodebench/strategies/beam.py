@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from decodebench.errors import ConfigError
 from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
 from decodebench.strategies.edits import edit_scores, edits
 
@@ -50,6 +51,19 @@ class Beam(Strategy):
     def returns(self) -> int:
         return self.num_return_sequences
 
+    def _candidate_count(self, eos_count: int) -> int:
+        """So many candidates that num_beams unfinished ones always remain: (end tokens + 1) for each beam."""
+        return max(2, 1 + eos_count) * self.num_beams
+
+    def check_vocabulary(self, vocabulary: int, eos_count: int) -> None:
+        needed = self._candidate_count(eos_count)
+        if needed > vocabulary:
+            most = vocabulary // max(2, 1 + eos_count)
+            raise ConfigError(
+                f"strategy.num_beams={self.num_beams}: needs {needed} candidates of a vocabulary of {vocabulary}; "
+                f"allowed is up to {most}"
+            )
+
     def start(self, requests: int, device: torch.device) -> State:
         running = torch.full((requests, self.num_beams), NEVER, device=device)
         running[:, 0] = 0.0  # all beams start as the same prefix: only the first may be continued
@@ -93,17 +107,14 @@ class Beam(Strategy):
         return Moves(parent_B=parent.flatten(), emit_B=emit.flatten(), feed_B=feed.flatten(), state=new_state)
 
     def _candidates(self, view: View, running: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The best C continuations of each request: score, beam and token, [R, C], best first.
-
-        C is (number of end tokens + 1) x num_beams, so that num_beams unfinished ones always remain.
-        """
+        """The best C continuations of each request: score, beam and token, [R, C], best first."""
         requests, beams = running.shape
-        count = max(2, 1 + view.eos_ids.numel()) * beams
+        count = self._candidate_count(view.eos_ids.numel())
         runs = torch.arange(len(view.physical_B), device=view.device).view(requests, -1)[:, :beams].flatten()
         rows = view.select(runs)
         if edits(self):
             scores_BV = edit_scores(self, rows, torch.log_softmax(rows.logits_BV, dim=-1))
-            score_BC, token_BC = torch.topk(scores_BV, min(count, scores_BV.shape[1]))
+            score_BC, token_BC = torch.topk(scores_BV, count)
         else:
             logit_BC, token_BC = rows.top(count)
             score_BC = logit_BC - rows.log_normalizer_B()[:, None]

@@ -1,0 +1,125 @@
+"""configuration -> cells: the plan of a run. No model is loaded here; whatever can be wrong before that, is said here."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from decodebench.config import EngineConfig, JobConfig, LatencyConfig, MetricsConfig
+from decodebench.errors import ConfigError
+from decodebench.models import ModelConfig
+from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256
+from decodebench.records import Cell, Prompt
+from decodebench.strategies.base import Strategy
+
+_ONE_PER_RUN = ("name", "results", "metrics", "latency", "engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A cell with what it takes to decode it."""
+
+    cell: Cell
+    strategy: Strategy
+    model: ModelConfig
+    prompts: tuple[Prompt, ...]
+    prompts_sha256: str
+    template: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole run: its folder, its cells in the order of the grid, and what is the same for all of them."""
+
+    name: str
+    run_dir: Path
+    jobs: tuple[Job, ...]
+    metrics: MetricsConfig
+    latency: LatencyConfig
+    engine: EngineConfig
+
+
+def plan(configs: Sequence[JobConfig]) -> Plan:
+    """The plan of a grid. A cell that the grid names twice is decoded once.
+
+    Raises ConfigError where a key that holds for the whole run is swept, and what reading the prompts raises.
+    """
+    first = configs[0]
+    for key in _ONE_PER_RUN:
+        values = {str(getattr(config, key)) for config in configs}
+        if len(values) > 1:
+            raise ConfigError(f"{key}: cannot be swept, it holds for the whole run; allowed is one value")
+    sets: dict[str, tuple[tuple[Prompt, ...], str]] = {}
+    jobs: dict[str, Job] = {}
+    for config in configs:
+        key = repr(config.prompts)
+        if key not in sets:
+            prompts = load_prompts(config.prompts)
+            sets[key] = (prompts, prompts_sha256(prompts))
+        job = _job(config, *sets[key])
+        jobs.setdefault(job.cell.id, job)
+    labels = strategy_labels({job.cell.id: job.cell.config["strategy"] for job in jobs.values()})
+    return Plan(
+        name=first.name,
+        run_dir=Path(first.results) / first.name,
+        jobs=tuple(_labelled(job, labels[job.cell.id]) for job in jobs.values()),
+        metrics=first.metrics,
+        latency=first.latency,
+        engine=first.engine,
+    )
+
+
+def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
+    model: ModelConfig = config.model
+    prompt_set: PromptsConfig = config.prompts
+    changes_tokens = {
+        "model": {k: getattr(model, k) for k in ("source", "id", "revision", "path", "dtype", "tokenizer", "pad_to_eos")},
+        "prompts": sha256,
+        "template": prompt_set.template,
+        "strategy": {k: v for k, v in config.resolved["strategy"].items() if k != "name"},
+        "seed": config.seed,
+    }
+    canonical = json.dumps(changes_tokens, sort_keys=True, ensure_ascii=False, default=str)
+    cell = Cell(
+        id=hashlib.sha256(canonical.encode()).hexdigest()[:12],
+        model=model.name,
+        prompts=prompt_set.name,
+        strategy=config.strategy_name,
+        seed=config.seed,
+        config={k: v for k, v in config.resolved.items() if k not in ("name", "results")},
+    )
+    return Job(
+        cell=cell,
+        strategy=config.strategy,
+        model=model,
+        prompts=prompts,
+        prompts_sha256=sha256,
+        template=prompt_set.template,
+    )
+
+
+def _labelled(job: Job, label: str) -> Job:
+    return replace(job, cell=replace(job.cell, strategy=label))
+
+
+def strategy_labels(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Cell id -> the strategy's name, with the numbers in which it differs from its namesakes in the run.
+
+    `nodes` are the cells' resolved strategy nodes; two cells with the same numbers (other model, prompts or seed) have
+    the same label.
+    """
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for node in nodes.values():
+        by_name.setdefault(str(node["name"]), []).append(node)
+    labels = {}
+    for cell, node in nodes.items():
+        name = str(node["name"])
+        differing = [k for k in node if any(other.get(k) != node[k] for other in by_name[name])]
+        labels[cell] = " ".join([name, *(f"{k}={_short(node[k])}" for k in differing)])
+    return labels
+
+
+def _short(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,177 @@
+"""cells -> generations: the requests of the cells that share a model, decoded together and stored as they finish."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from decodebench.cells import Job
+from decodebench.deploy import generation_config_fields
+from decodebench.engine import Decoder, Forward, Outcome, Request
+from decodebench.errors import ConfigError, PromptError
+from decodebench.models import LoadedModel, decode, encode
+from decodebench.records import Counts, Generation, Prompt
+from decodebench.store import Key, RunStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A cell ready to decode: its requests, and the GenerationConfig fields of its first prompt for the manifest."""
+
+    job: Job
+    requests: tuple[Request, ...]
+    generation_config: Mapping[str, Any]
+
+    def keys(self, request: Request) -> list[Key]:
+        """The texts that a request returns."""
+        first = request.sample * self.job.strategy.returns
+        return [(request.cell, request.prompt_id, first + rank) for rank in range(self.job.strategy.returns)]
+
+
+def prepare(job: Job, loaded: LoadedModel) -> Prepared:
+    """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
+    vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, operator]
+    eos_ids = stop_ids(job, loaded, vocabulary)
+    job.strategy.check_vocabulary(vocabulary, len(eos_ids))
+    requests = []
+    for prompt in job.prompts:
+        ids = encode(loaded, prompt.text, job.template)
+        limit = new_token_limit(job, prompt, ids, loaded.context_length)
+        for sample in range(job.strategy.samples):
+            requests.append(
+                Request(
+                    cell=job.cell.id,
+                    strategy=job.strategy,
+                    prompt_id=prompt.id,
+                    prompt_ids=ids,
+                    sample=sample,
+                    limit=limit,
+                    seed=job.cell.seed,
+                    eos_ids=eos_ids,
+                )
+            )
+    fields = generation_config_fields(job.strategy, eos_ids=eos_ids, pad_id=loaded.pad_id, limit=requests[0].limit)
+    return Prepared(job=job, requests=tuple(requests), generation_config=fields)
+
+
+def stop_ids(job: Job, loaded: LoadedModel, vocabulary: int) -> tuple[int, ...]:
+    """The token ids that end a text of this cell."""
+    eos = job.strategy.eos
+    if eos == "none":
+        return ()
+    if eos == "model":
+        if job.strategy.min_new_tokens and not loaded.eos_ids:
+            raise ConfigError(
+                f"strategy.min_new_tokens={job.strategy.min_new_tokens}: has no effect, "
+                f"{loaded.name} has no end token; allowed is 0, or strategy.eos=[id]"
+            )
+        return loaded.eos_ids
+    too_large = [i for i in eos if i >= vocabulary]
+    if too_large:
+        raise ConfigError(f"strategy.eos={list(eos)}: {loaded.name} has token ids 0 to {vocabulary - 1}")
+    return tuple(eos)
+
+
+def new_token_limit(job: Job, prompt: Prompt, ids: Sequence[int], context_length: int | None) -> int:
+    """How many tokens a prompt may be continued by. Raises PromptError where nothing fits, or the context is too short."""
+    strategy = job.strategy
+    limits = [n for n in (strategy.max_new_tokens, _minus(strategy.max_total_tokens, len(ids))) if n is not None]
+    limit = min(limits)
+    if limit < max(1, strategy.min_new_tokens):
+        raise PromptError(
+            f"strategy.max_total_tokens={strategy.max_total_tokens}: prompt {prompt.id} has {len(ids)} tokens; allowed is "
+            f"{len(ids) + max(1, strategy.min_new_tokens)} or more"
+        )
+    if context_length is not None and len(ids) + limit > context_length:
+        raise PromptError(
+            f"prompts={job.cell.prompts}: prompt {prompt.id} has {len(ids)} tokens, with {limit} new ones "
+            f"{len(ids) + limit}: more than the {context_length} of the context of model={job.model.name}; allowed is "
+            f"strategy.max_new_tokens up to {context_length - len(ids)}"
+        )
+    return limit
+
+
+def _minus(total: int | None, prompt_length: int) -> int | None:
+    return None if total is None else total - prompt_length
+
+
+def decode_cells(
+    prepared: Sequence[Prepared],
+    loaded: LoadedModel,
+    forward: Forward,
+    *,
+    max_rows: int,
+    store: RunStore,
+    failure: Callable[[str, str], None],
+) -> Counts:
+    """Decode what the store does not have yet; every finished request goes to the store at once."""
+    by_cell = {p.job.cell.id: p for p in prepared}
+    prompts = {(p.job.cell.id, prompt.id): prompt for p in prepared for prompt in p.job.prompts}
+    total = sum(p.job.strategy.returns * len(p.requests) for p in prepared)
+    todo = [r for p in prepared for r in p.requests if any(key not in store.generations for key in p.keys(r))]
+    to_decode = sum(r.strategy.returns for r in todo)
+    before = Counts(requests_total=total, requests_stored_before=total - to_decode)
+    if not todo:
+        return before
+    hidden_layers = {layer for p in prepared for layer in p.job.strategy.hidden_layers}
+    rows = forward.make_rows(loaded.model, loaded.device, hidden_layers)
+    done = alone = 0
+
+    with (
+        logging_redirect_tqdm(),
+        tqdm(total=sum(map(_expected, todo)), unit="tok", desc=f"decoding {to_decode} texts", disable=None) as bar,
+    ):
+
+        def sink(outcomes: Sequence[Outcome]) -> None:
+            nonlocal done, alone
+            store.append([_generation(o, by_cell[o.request.cell].job, prompts, loaded) for o in outcomes])
+            done += len(outcomes)
+            alone += sum(o.computed_tokens for o in outcomes)
+            for outcome in (o for o in outcomes if o.rank == 0):  # a text that ended early: less is left to do
+                fed = outcome.computed_tokens - len(outcome.request.prompt_ids)
+                bar.total = max(bar.n, bar.total - max(0, _expected(outcome.request) - fed))
+
+        Decoder(rows, max_rows=max_rows, sink=sink, failure=failure).run(todo, tick=bar.update)
+    return replace(
+        before,
+        requests_decoded=done,
+        prefills=rows.prefills,
+        forward_passes=rows.forward_passes,
+        tokens_alone=alone,
+        tokens_computed=rows.tokens_computed,
+    )
+
+
+def _expected(request: Request) -> int:
+    """Rows fed for a request that runs to its limit: its last token is not fed."""
+    return request.strategy.width * (request.limit - 1)
+
+
+def _generation(
+    outcome: Outcome, job: Job, prompts: Mapping[tuple[str, str], Prompt], loaded: LoadedModel
+) -> Generation:
+    request = outcome.request
+    ended = bool(outcome.token_ids) and outcome.token_ids[-1] in request.eos_ids
+    content = outcome.token_ids[:-1] if ended else outcome.token_ids
+    return Generation(
+        cell=job.cell.id,
+        model=job.cell.model,
+        strategy=job.cell.strategy,
+        seed=job.cell.seed,
+        prompt_id=request.prompt_id,
+        sample=request.sample * job.strategy.returns + outcome.rank,
+        prompt=prompts[job.cell.id, request.prompt_id].text,
+        text=decode(loaded, content),
+        token_ids=outcome.token_ids,
+        token_logprobs=outcome.token_logprobs,
+        finish_reason="eos" if ended else "length",
+        delivered_tokens=len(outcome.token_ids),
+        computed_tokens=outcome.computed_tokens,
+        score=outcome.score,
+        is_search=job.strategy.is_search,
+    )

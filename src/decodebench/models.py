@@ -1,0 +1,439 @@
+"""A model of the configuration -> weights and tokenizer in memory, read once and kept while the next cells need them.
+
+Sources: the packaged Gemma 3 (packaged.py), a hub id, a local folder or .gguf file. transformers is imported only when
+a model is read, so that `check_config` answers quickly.
+"""
+
+import gc
+import logging
+import re
+import string
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from decodebench import packaged
+from decodebench.errors import ConfigError, DecodebenchError, ModelError, PromptError, allowed_names
+
+logger = logging.getLogger(__name__)
+
+SOURCES = ("packaged", "hub", "local")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "mask_token", "sep_token", "cls_token")
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
+FINGERPRINT_VALUES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which model, and how to read it: the keys of conf/model/*.yaml.
+
+    `id` and `revision` belong to source hub, `path` to source local. `tokenizer` replaces special tokens by name.
+    `pad_to_eos` pads with the EOS id, for models trained so. `device_map` spreads the layers through accelerate.
+    """
+
+    name: str
+    source: Literal["packaged", "hub", "local"]
+    id: str | None = None
+    revision: str | None = None
+    path: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    device_map: str | None = None
+    tokenizer: Mapping[str, str] | None = None
+    pad_to_eos: bool = False
+    trust_remote_code: bool = False
+    licence: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model ready to decode: in eval mode, without gradients, on its device, its logits known to be finite.
+
+    `model` and `tokenizer` are a PreTrainedModel and a PreTrainedTokenizerBase; `source` says where they came from.
+    `eos_ids` may be empty; `pad_id` is only ever fed where it is masked; `context_length` is None for models without a
+    limit; `fingerprint` is that of `fingerprint()`.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    source: str
+    device: torch.device
+    dtype: str
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    context_length: int | None
+    fingerprint: str
+    parameters: int
+    licence: str | None
+    load_seconds: float
+
+
+# --- what can be known before loading -------------------------------------------------------------------------------
+
+
+def check_config(config: ModelConfig) -> None:
+    """Raise ConfigError or ModelError for what can be seen to be wrong without reading the model."""
+    _check_name("model.source", config.source, SOURCES)
+    _check_name("model.dtype", config.dtype, DTYPES)
+    for token in config.tokenizer or {}:
+        _check_name("model.tokenizer", token, SPECIAL_TOKENS)
+    _check_source(config)
+    _check_device(config)
+
+
+def _check_name(key: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{key}={value}: unknown; {allowed_names(str(value), allowed)}")
+
+
+def _check_source(config: ModelConfig) -> None:
+    if config.id is not None and config.source != "hub":
+        raise ConfigError(f"model.id={config.id}: only for models from the hub; use model=hub model.id=...")
+    if config.revision is not None and config.source != "hub":
+        raise ConfigError(f"model.revision={config.revision}: only for models from the hub; use model=hub model.id=...")
+    if config.path is not None and config.source != "local":
+        raise ConfigError(f"model.path={config.path}: only for local models; use model=local model.path=...")
+    if config.source == "hub" and not config.id:
+        raise ConfigError(f"model.id={config.id}: must be given, as owner/name on the hub, for model={config.name}")
+    if config.source == "local":
+        _local_files(config.path)
+    if config.source == "packaged":
+        packaged.check_available()
+
+
+def _local_files(path: str | None) -> tuple[Path, str | None]:
+    """The folder of a local model, and the name of its .gguf file where that is what holds the weights."""
+    if not path:
+        raise ConfigError(f"model.path={path}: must be given: a folder with config.json and weights, or a .gguf file")
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise ModelError(
+            f"model.path={path}: does not exist; allowed: a folder with config.json and weights, or a .gguf"
+        )
+    if place.is_file():
+        return _gguf_file(place, path)
+    has_weights = any(next(place.glob(pattern), None) for pattern in ("*.safetensors", "*.bin"))
+    if (place / "config.json").is_file() and has_weights:
+        return place, None
+    ggufs = sorted(place.glob("*.gguf"))
+    if len(ggufs) > 1:
+        names = ", ".join(file.name for file in ggufs)
+        raise ConfigError(f"model.path={path}: several .gguf files; name one of them: {names}")
+    if ggufs:
+        return _gguf_file(ggufs[0], path)
+    missing = "config.json" if has_weights else "weights (*.safetensors, *.bin or *.gguf)"
+    raise ModelError(f"model.path={path}: the folder has no {missing}; give one written by save_pretrained, or a .gguf")
+
+
+def _gguf_file(file: Path, path: str) -> tuple[Path, str]:
+    with file.open("rb") as stream:
+        if file.suffix != ".gguf" or stream.read(4) != b"GGUF":
+            raise ModelError(
+                f"model.path={path}: not a GGUF file; allowed: a folder of save_pretrained, or a .gguf file"
+            )
+    return file.parent, file.name
+
+
+def _check_device(config: ModelConfig) -> None:
+    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", config.device)
+    if match is None:
+        raise ConfigError(f"model.device={config.device}: unknown; allowed: auto, cpu, cuda, cuda:N (N a GPU's number)")
+    if config.device.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(match[1] or 0) >= count:
+            raise ModelError(f"model.device={config.device}: this machine has {count} usable GPUs; use auto or cpu")
+    if config.device_map is not None:
+        _check_name("model.device_map", config.device_map, DEVICE_MAPS)
+        if config.device != "auto":
+            raise ConfigError(f"model.device={config.device}: has no effect beside model.device_map; leave it at auto")
+
+
+# --- one model in memory --------------------------------------------------------------------------------------------
+
+_slot: tuple[ModelConfig, LoadedModel] | None = None
+_loads: list[str] = []
+
+
+def load(config: ModelConfig, *, announce: Callable[[str], None] = logger.info) -> LoadedModel:
+    """The model of `config`: the one in memory where it is the same, else read anew after letting go of the other.
+
+    The memory of the other is free only if no caller still holds it. `announce` gets the lines meant for the user
+    (first conversion, licence, how long it took). Raises what `check_config` raises, and ModelError for what cannot be
+    fetched, read or trusted.
+    """
+    global _slot
+    if _slot is not None and _slot[0] == config:
+        return _slot[1]
+    check_config(config)
+    release()
+    loaded = _read(config, announce)
+    _slot = (config, loaded)
+    _loads.append(config.name)
+    return loaded
+
+
+def release() -> None:
+    """Let go of the model in memory, if there is one."""
+    global _slot
+    if _slot is None:
+        return
+    _slot = None
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def loads() -> tuple[str, ...]:
+    """The names of the models that this process has read, in order; a model taken from memory is not counted again."""
+    return tuple(_loads)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def _read(config: ModelConfig, announce: Callable[[str], None]) -> LoadedModel:
+    started = time.perf_counter()
+    with _reading(config):
+        model, tokenizer, source = _from_pretrained(config, announce)
+    eos_ids, pad_id = _end_and_pad(config, model, tokenizer)
+    _probe(config, model, tokenizer)
+    loaded = LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=config.name,
+        source=source,
+        device=_input_device(model),
+        dtype=_dtype_name(model),
+        eos_ids=eos_ids,
+        pad_id=pad_id,
+        context_length=context_length(model.config),
+        fingerprint=fingerprint(model),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        licence=config.licence,
+        load_seconds=time.perf_counter() - started,
+    )
+    size = f"{loaded.parameters:,} parameters, {loaded.dtype} on {loaded.device}"
+    announce(f"{loaded.name}: {size}, loaded in {loaded.load_seconds:.1f} s")
+    return loaded
+
+
+def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tuple[Any, Any, str]:
+    """Weights and tokenizer through transformers' auto classes, and a text that says where they came from."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place, gguf, source = _locate(config, announce)
+    common: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
+    common |= {"revision": config.revision or "main"} if config.source == "hub" else {"local_files_only": True}
+    named = {"gguf_file": gguf} if gguf else {}
+    tokenizer: Any = AutoTokenizer.from_pretrained(place, **common, **named, **(config.tokenizer or {}))
+    options = common | {"dtype": _dtype(config), "output_loading_info": True}
+    options |= packaged.gguf_options(gguf) if gguf else {}
+    options |= {"device_map": config.device_map} if config.device_map else {}
+    weights: Any = AutoModelForCausalLM.from_pretrained(place, **options)
+    model, info = weights
+    if info["missing_keys"]:  # transformers would go on with random values
+        names = sorted(info["missing_keys"])
+        raise ModelError(f"model={config.name}: {source} lacks {len(names)} of its weights, first {names[0]}")
+    if not config.device_map:
+        model.to(_device(config))
+    commit = getattr(model.config, "_commit_hash", None)
+    return model.eval().requires_grad_(False), tokenizer, f"{source}@{commit}" if commit else source
+
+
+def _locate(config: ModelConfig, announce: Callable[[str], None]) -> tuple[str, str | None, str]:
+    """Folder or hub id, name of the .gguf file if any, and the source in words."""
+    if config.source == "packaged":
+        folder = packaged.prepare(licence=config.licence, announce=announce)
+        return str(folder), None, f"packaged:{packaged.PACKAGE}"
+    if config.source == "hub":
+        return str(config.id), None, f"hub:{config.id}"
+    place, gguf = _local_files(config.path)
+    return str(place), gguf, f"local:{config.path}"
+
+
+def _rows(model: Any) -> int:
+    """The number of tokens that the model has an embedding for."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def _dtype_name(model: Any) -> str:
+    return str(model.dtype).removeprefix("torch.")
+
+
+def _input_device(model: Any) -> torch.device:
+    """Where token ids go; with device_map the embeddings may be put aside ("meta"), and accelerate moves the ids."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return torch.device("cpu") if device.type == "meta" else device
+
+
+def _device(config: ModelConfig) -> torch.device:
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _dtype(config: ModelConfig) -> torch.dtype | str:
+    """auto: float32 on a CPU, the checkpoint's own (which transformers calls auto) on CUDA."""
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)  # type: ignore[no-any-return]
+    return torch.float32 if _device(config).type == "cpu" else "auto"
+
+
+@contextmanager
+def _reading(config: ModelConfig) -> Iterator[None]:
+    """Without transformers' progress bars; whatever goes wrong becomes one line for the user."""
+    from transformers.utils import logging as transformers_logging
+
+    bars: Any = transformers_logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    except DecodebenchError:
+        raise
+    except Exception as error:  # transformers, safetensors and tokenizers raise a dozen classes, Exception itself too
+        raise ModelError(_why_not(config, error)) from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+def _why_not(config: ModelConfig, error: Exception) -> str:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if config.source == "hub" and isinstance(error, OSError):
+        return (
+            f"model.id={config.id}: could not be fetched from the hub; check the id and the network, or use a copy on "
+            f"this machine: model=local model.path=FOLDER ({reason})"
+        )
+    place = {"hub": f"model.id={config.id}", "local": f"model.path={config.path}", "packaged": f"model={config.name}"}
+    return f"{place[config.source]}: could not be loaded ({reason})"
+
+
+# --- what the decoder must know of a model --------------------------------------------------------------------------
+
+
+def _end_and_pad(config: ModelConfig, model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:
+    """EOS ids and pad id; written into the model's generation config too, so that `model.generate` uses the same.
+
+    EOS: an eos_token given in the configuration, else the model's generation config, its config, the tokenizer.
+    """
+    rows = _rows(model)
+    for name in config.tokenizer or {}:
+        token_id = getattr(tokenizer, f"{name}_id")
+        if token_id is None or token_id >= rows:
+            raise ModelError(f"model.tokenizer.{name}={getattr(tokenizer, name)}: not a token of {config.name}")
+    overridden = tokenizer.eos_token_id if "eos_token" in (config.tokenizer or {}) else None
+    configs = (model.generation_config, model.config.get_text_config())
+    ends = (overridden, *(getattr(one, "eos_token_id", None) for one in configs), tokenizer.eos_token_id)
+    eos_ids = next(filter(None, (_ids_below(rows, end) for end in ends)), ())
+    pads = (tokenizer.pad_token_id, *(getattr(one, "pad_token_id", None) for one in configs))
+    pad_ids = () if config.pad_to_eos else next(filter(None, (_ids_below(rows, pad) for pad in pads)), ())
+    pad_id = (*pad_ids, *eos_ids, 0)[0]
+    model.generation_config.eos_token_id = list(eos_ids) or None
+    model.generation_config.pad_token_id = pad_id
+    return eos_ids, pad_id
+
+
+def _ids_below(rows: int, ids: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Ids as a tuple, without those that the model has no embedding for (a default made for other models)."""
+    sequence = (ids,) if isinstance(ids, int) else tuple(ids or ())
+    return tuple(token_id for token_id in sequence if 0 <= token_id < rows)
+
+
+def context_length(model_config: Any) -> int | None:
+    """The most tokens (prompt and continuation) that a model takes; None where its config states no limit."""
+    text_config = model_config.get_text_config()
+    lengths = (getattr(text_config, key, None) for key in CONTEXT_KEYS)
+    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
+
+
+def _probe(config: ModelConfig, model: Any, tokenizer: Any) -> None:
+    """Feed a few tokens and look at the logits: damaged weights, or a dtype too narrow for them, show as NaN."""
+    ids = _ids_below(_rows(model), tokenizer("1 + 1 = 2, 물은 H2O").input_ids)[:8] or (0,)
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids], device=_input_device(model))).logits
+    if not torch.isfinite(logits).all():
+        raise ModelError(
+            f"model={config.name}: logits are NaN or infinite in {_dtype_name(model)}; the weights are damaged, or too "
+            "large for this dtype (try model.dtype=float32)"
+        )
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """A hash that tells weights apart: blake2b (128 bits, hex) of each parameter and buffer, in the model's order.
+
+    Of each: name, shape, dtype, and the bytes of at most 1024 values at an even stride from the first. A change that
+    misses all of these values is not seen. The same weights in another dtype have another fingerprint.
+    """
+    from accelerate.utils import align_module_device
+
+    digest = blake2b(digest_size=16)
+    for prefix, module in model.named_modules():
+        with align_module_device(module):  # weights that device_map put aside are brought in, a module at a time
+            own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+            for name, tensor in own:
+                digest.update(f"{prefix}.{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+                values = tensor.detach().reshape(-1)
+                sample = values[:: max(1, -(-values.numel() // FINGERPRINT_VALUES))].contiguous().cpu()
+                digest.update(sample.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+# --- text and tokens ------------------------------------------------------------------------------------------------
+
+
+def check_template(template: str | None) -> None:
+    """Raise ConfigError unless `template` is None, "chat", or a format string with {text} once and no other field."""
+    if template is None or template == "chat":
+        return
+    allowed = "allowed: null, chat, or a text with {text} in it once (other braces doubled)"
+    try:
+        fields = [field[1:] for field in string.Formatter().parse(template) if field[1] is not None]
+    except ValueError as error:
+        raise ConfigError(f"prompts.template={template!r}: {error}; {allowed}") from error
+    if fields != [("text", "", None)]:
+        raise ConfigError(f"prompts.template={template!r}: {allowed}")
+
+
+def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:
+    """The prompt's token ids, with the special tokens that the tokenizer adds by default (Gemma: <bos>).
+
+    `template`: None, "chat" (the tokenizer's own, as one user message) or a format string around the text.
+    ConfigError: a template that cannot be used. PromptError: nothing left to feed. ModelError: ids without embedding.
+    """
+    check_template(template)
+    if template == "chat":
+        if not loaded.tokenizer.chat_template:
+            raise ConfigError(
+                f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null"
+            )
+        message = [{"role": "user", "content": text}]
+        dialogue = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        ids = loaded.tokenizer(dialogue, add_special_tokens=False).input_ids  # the template has written them
+    else:
+        ids = loaded.tokenizer(text if template is None else template.format(text=text)).input_ids
+    if not ids:
+        raise PromptError(f"prompt text {text!r}: has no tokens for {loaded.name}; give a text that is not empty")
+    rows = _rows(loaded.model)
+    if max(ids) >= rows:
+        raise ModelError(f"model={loaded.name}: the tokenizer gives id {max(ids)}, the model knows {rows} tokens")
+    return tuple(ids)
+
+
+def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:
+    """The text of a continuation: these ids alone, special tokens left out, spaces untouched.
+
+    A character whose bytes are cut off at the end shows as U+FFFD. A tokenizer that drops the space of a leading
+    SentencePiece piece (Llama 2) drops it here too, since the prompt is not decoded along.
+    """
+    text: str = loaded.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text

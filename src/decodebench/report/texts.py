@@ -1,0 +1,51 @@
+"""The texts of a run, side by side: for each prompt what every cell made of it."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from decodebench.records import Generation
+from decodebench.report.comparison import Comparison, Row
+from decodebench.report.folder import Run
+from decodebench.report.formats import number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptTexts:
+    """A prompt, and for each cell that continued it the returned texts in the order of their sample or rank."""
+
+    prompt_id: str
+    prompts: str
+    prompt: str
+    columns: tuple[tuple[Row, tuple[Generation, ...]], ...]
+
+
+def by_prompt(run: Run, comparison: Comparison) -> Iterator[PromptTexts]:
+    """The prompts in the order in which they were stored; the cells in the order of the manifest.
+
+    Prompts of two sets, or two wordings under one id, are never mixed.
+    """
+    set_of = {row.cell: row.prompts for row in comparison.rows}
+    found: dict[tuple[str, str, str], dict[str, list[Generation]]] = {}
+    for each in run.generations:
+        key = (set_of[each.cell], each.prompt_id, each.prompt)
+        found.setdefault(key, {}).setdefault(each.cell, []).append(each)
+    for (prompts, prompt_id, prompt), cells in found.items():
+        columns = [
+            (row, tuple(sorted(cells[row.cell], key=lambda text: text.sample)))
+            for row in comparison.rows
+            if row.cell in cells
+        ]
+        yield PromptTexts(prompt_id=prompt_id, prompts=prompts, prompt=prompt, columns=tuple(columns))
+
+
+def heading(text: Generation) -> str:
+    """`rank 0` for what a search returned, `sample 0` for a draw."""
+    return f"{'rank' if text.is_search else 'sample'} {text.sample}"
+
+
+def facts(text: Generation) -> str:
+    """Why the text stopped, how long it is, and the mean log-probability of its tokens under the raw model."""
+    scored = [each for each in text.token_logprobs if each is not None]
+    mean = number(math.fsum(scored) / len(scored)) if scored else "none"
+    return f"{text.finish_reason} · {text.delivered_tokens} tokens · mean logprob {mean}"

@@ -1,0 +1,62 @@
+"""Render a stored run: everything is made in memory first, then each file appears whole or not at all."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from decodebench.errors import StoreError
+from decodebench.report.comparison import compare, to_frame
+from decodebench.report.figures import Plot
+from decodebench.report.folder import load
+from decodebench.report.markdown import markdown
+from decodebench.report.page import page
+from decodebench.report.plots import draw_all
+from decodebench.report.tables import terminal_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What to show once a run is rendered: the table for the terminal, and the page to open."""
+
+    table: str
+    html: Path
+
+
+def render(run_dir: Path) -> Report:
+    """Write comparison.csv, report.md, report.html and plots/ into the run folder.
+
+    Raises StoreError where the folder cannot be read or written; nothing is then half-written.
+    """
+    run = load(run_dir)
+    comparison = compare(run)
+    plots = draw_all(comparison)
+    table = terminal_text(comparison)
+    pages = {
+        "comparison.csv": to_frame(comparison).to_csv(index=False, lineterminator="\n").encode(),
+        "report.md": markdown(run, comparison, plots).encode(),
+        "report.html": page(run, comparison, plots).encode(),
+    }
+    drawn = [plot for plot in plots if isinstance(plot, Plot)]
+    images = {f"plots/{plot.name}.png": plot.png for plot in drawn} | {f"plots/{p.name}.svg": p.svg for p in drawn}
+    for name, content in (images | pages).items():
+        write_whole(run_dir / name, content)
+    for plot in plots:
+        for ending in ("png", "svg"):
+            # A plot of an earlier rendering that this one leaves out would contradict the page.
+            if not isinstance(plot, Plot):
+                (run_dir / f"plots/{plot.name}.{ending}").unlink(missing_ok=True)
+    return Report(table=table, html=run_dir / "report.html")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write under a temporary name beside the file, then put it in place at once. Raises StoreError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,188 @@
+"""The run folder: what is there already, what is added while decoding, and what a finished run leaves.
+
+While a run decodes, each finished text is a line of journal.jsonl, forced to disk; a killed run loses only what was not
+finished. When the run is over the lines become generations.parquet and the journal goes.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+import platformdirs
+
+from decodebench.errors import StoreError
+from decodebench.records import SCHEMA_VERSION, Generation, Timing
+from decodebench.tables import read_records, record, write_json, write_records
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str, int]
+"""(cell, prompt id, sample): what names a text in a run."""
+
+
+class RunStore:
+    """One run folder. Opening reads what is there; nothing is created before `begin`."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.generations: dict[Key, Generation] = {}
+        self.timings: list[Timing] = []
+        self.manifest: Mapping[str, Any] = {}
+        self._journal: int | None = None
+        if run_dir.exists() and not run_dir.is_dir():
+            raise StoreError(f"{run_dir}: is a file; choose another name=")
+        if self._manifest_path.exists():
+            self.manifest = read_manifest(run_dir)
+            self._read()
+        elif run_dir.is_dir() and any(run_dir.iterdir()):
+            raise StoreError(f"{run_dir}: has files but no manifest.json; choose another name=, or empty the folder")
+
+    @property
+    def _manifest_path(self) -> Path:
+        return self.run_dir / "manifest.json"
+
+    @property
+    def _journal_path(self) -> Path:
+        return self.run_dir / "journal.jsonl"
+
+    def _read(self) -> None:
+        stored: list[Generation] = []
+        if (self.run_dir / "generations.parquet").exists():
+            stored += read_records(self.run_dir / "generations.parquet", Generation)
+        if self._journal_path.exists():
+            stored += _journal_lines(self._journal_path)
+        self.generations = {(g.cell, g.prompt_id, g.sample): g for g in stored}
+        if (self.run_dir / "latency.parquet").exists():
+            self.timings = read_records(self.run_dir / "latency.parquet", Timing)
+
+    def refuse_foreign(self, cells: Iterable[str]) -> None:
+        """Raise StoreError where the folder holds cells that the grid does not have."""
+        known = set(cells)
+        foreign = [c["strategy"] for c in self.manifest.get("cells", ()) if c["id"] not in known]
+        if foreign:
+            raise StoreError(
+                f"name={self.run_dir.name}: {self.run_dir} holds cells that this grid does not have "
+                f"({', '.join(foreign[:5])}; prompts, model or seed may differ); to start afresh choose another name=, "
+                f"or delete {self.run_dir}"
+            )
+
+    def refuse_other_weights(self, model: str, fingerprint: str, dtype: str) -> None:
+        """Raise StoreError where the folder was made with other weights, or another dtype, under this model's name."""
+        stored = self.manifest.get("models", {}).get(model)
+        if stored and (stored["fingerprint"], stored["dtype"]) != (fingerprint, dtype):
+            raise StoreError(
+                f"name={self.run_dir.name}: {self.run_dir} was made with other weights of model={model} "
+                f"({stored['fingerprint']} {stored['dtype']}, now {fingerprint} {dtype}); choose another name="
+            )
+
+    def begin(self, manifest: Mapping[str, Any]) -> None:
+        """Create the folder, write the manifest, open the journal."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.run_dir}: cannot be created ({error.strerror})") from error
+        self.write_manifest(manifest)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with _disk_errors(self.run_dir):
+            self._journal = os.open(self._journal_path, flags, 0o644)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the manifest."""
+        self.manifest = manifest
+        write_json(self._manifest_path, manifest)
+
+    def append(self, generations: Iterable[Generation]) -> None:
+        """Add finished texts, on disk when this returns."""
+        if self._journal is None:
+            raise StoreError(f"{self.run_dir}: not begun")
+        new = list(generations)
+        lines = "".join(json.dumps(asdict(g), ensure_ascii=False) + "\n" for g in new).encode()
+        with _disk_errors(self.run_dir):
+            while lines:
+                lines = lines[os.write(self._journal, lines) :]
+            os.fsync(self._journal)
+        self.generations.update({(g.cell, g.prompt_id, g.sample): g for g in new})
+
+    def finish(self, generations: Iterable[Generation], timings: Iterable[Timing]) -> None:
+        """Write generations.parquet and latency.parquet (in the given order), then drop the journal."""
+        write_records(self.run_dir / "generations.parquet", Generation, generations)
+        timings = list(timings)
+        if timings:
+            write_records(self.run_dir / "latency.parquet", Timing, timings)
+        self.close()
+        self._journal_path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the journal; what is in it stays."""
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
+
+
+def read_manifest(run_dir: Path) -> Mapping[str, Any]:
+    """The manifest of a run. Raises StoreError where there is none, or one of another schema."""
+    path = run_dir / "manifest.json"
+    try:
+        manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(f"{run_dir}: is no run folder (no manifest.json)") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read ({error})") from error
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise StoreError(f"{path}: schema_version={version}; this decodebench reads {SCHEMA_VERSION}")
+    return manifest
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the run folder against a second process on this machine; a killed process frees it."""
+    name = hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
+    folder = Path(platformdirs.user_cache_dir("decodebench")) / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise StoreError(f"name={run_dir.name}: another process is writing {run_dir}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _journal_lines(path: Path) -> list[Generation]:
+    """The texts of a journal. A last line without its end was being written when the run was killed: it is cut off."""
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        log.info("%s: one half-written line dropped", path)
+        with path.open("rb+") as stream:
+            stream.truncate(whole)
+    generations = []
+    for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
+        try:
+            generations.append(record(Generation, json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{path}: line {number} is damaged ({error}); delete the line to decode it again") from error
+    return generations
+
+
+@contextmanager
+def _disk_errors(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "the disk is full" if full else f"cannot be written ({error.strerror})"
+        raise StoreError(
+            f"{run_dir}: {what}; finished texts are kept, and the same command with name={run_dir.name} goes on"
+        ) from error

@@ -1,0 +1,92 @@
+"""Records <-> parquet, with a schema made from the record's own fields, and files that are never half-written."""
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from decodebench.errors import StoreError
+
+T = TypeVar("T")
+
+_ARROW: dict[Any, Any] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    tuple[int, ...]: pa.list_(pa.int64()),
+    tuple[float, ...]: pa.list_(pa.float64()),
+}
+
+
+def schema(kind: type) -> pa.Schema:
+    """The parquet columns of a record type, in the order of its fields."""
+    hints = typing.get_type_hints(kind)
+    return pa.schema([(f.name, _arrow(hints[f.name])) for f in dataclasses.fields(kind)])
+
+
+def _arrow(hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return pa.string()
+    if origin in (types.UnionType, typing.Union):
+        return _arrow(next(a for a in arguments if a is not types.NoneType))
+    return _ARROW[hint]
+
+
+def write_records(path: Path, kind: type, records: Iterable[Any]) -> None:
+    """Write records as parquet, whole or not at all."""
+    names = [f.name for f in dataclasses.fields(kind)]
+    rows = [{name: getattr(record, name) for name in names} for record in records]
+    table = pa.Table.from_pylist(rows, schema=schema(kind))
+    write_whole(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def read_records(path: Path, kind: type[T]) -> list[T]:
+    """Read records back. Raises StoreError for a file that is no such table."""
+    try:
+        rows = pq.read_table(path, columns=[f.name for f in dataclasses.fields(kind)]).to_pylist()  # type: ignore[arg-type]
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise StoreError(f"{path}: cannot be read as {kind.__name__} records ({_one_line(error)})") from error
+    return [record(kind, row) for row in rows]
+
+
+def record(kind: type[T], row: Mapping[str, Any]) -> T:
+    """A record from plain values (lists become tuples). Raises TypeError where fields are missing or unknown."""
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+
+
+def write_csv(path: Path, kind: type, records: Iterable[Any]) -> None:
+    """Write records as CSV, whole or not at all; None is an empty field."""
+    names = [f.name for f in dataclasses.fields(kind)]
+    frame = pd.DataFrame([[getattr(r, name) for name in names] for r in records], columns=names)
+    write_whole(path, lambda temporary: frame.to_csv(temporary, index=False))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n"
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary sibling, then put it in place. Raises StoreError where the disk refuses."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written ({_one_line(error)})") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
