@@ -11,7 +11,7 @@ def report(arguments: Sequence[str]) -> None:
     from decodebench.report import render
 
     done = render(_run_dir("report", arguments, most=1))
-    print(done.terminal)
+    print(done.table)
     print(f"\nreport: {done.html}")
 
 

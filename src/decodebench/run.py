@@ -87,7 +87,7 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
         with progress.timed("score"):
             score_run(plan.run_dir, unit=plan.metrics.unit)
         report = render(plan.run_dir)
-    echo(report.terminal)
+    echo(report.table)
     echo(f"\nreport: {report.html}")
     if progress.failed:
         raise RunFailed(f"{len(progress.failed)} of {len(plan.jobs)} cells failed; the reasons are in {report.html}")

@@ -1,0 +1,58 @@
+"""The launcher that runs a whole sweep at once: cells that share a model are decoded in one packed batch.
+
+Hydra imports every plugin at each start, so this file imports nothing heavy at its top.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class PackedLauncherConf:
+    """hydra/launcher=packed"""
+
+    _target_: str = "hydra_plugins.decodebench_launcher.packed_launcher.PackedLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="packed", node=PackedLauncherConf, provider="decodebench")
+
+
+class PackedLauncher(Launcher):
+    """Hands all jobs of a sweep to decodebench as one run."""
+
+    def __init__(self) -> None:
+        self.config: Optional[DictConfig] = None
+        self.hydra_context: Optional[HydraContext] = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config = config
+        self.hydra_context = hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        if self.config is None or self.hydra_context is None:
+            raise RuntimeError("PackedLauncher.launch was called before setup")
+        from decodebench.cells import plan
+        from decodebench.config import job_config
+        from decodebench.run import execute
+
+        setup_globals()
+        configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
+        loader = self.hydra_context.config_loader
+        configs = [loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides]
+        run_dir = execute(plan([job_config(cfg) for cfg in configs]))
+        returns = []
+        for overrides, cfg in zip(job_overrides, configs, strict=True):
+            done = JobReturn(overrides=filter_overrides(overrides), cfg=cfg, hydra_cfg=cfg, status=JobStatus.COMPLETED)
+            done.return_value = str(run_dir)
+            returns.append(done)
+        return returns
