@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from decodebench.models import LoadedModel, ModelConfig, load
+from decodebench.model_config import ModelConfig
+from decodebench.models import LoadedModel, load
 from tiny import ARCHS, build_tiny
 
 torch.set_num_threads(2)

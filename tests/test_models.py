@@ -17,19 +17,9 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from decodebench import models, packaged
 from decodebench.errors import ConfigError, DecodebenchError, ModelError, PromptError
-from decodebench.models import (
-    LoadedModel,
-    ModelConfig,
-    check_config,
-    check_template,
-    context_length,
-    decode,
-    encode,
-    fingerprint,
-    load,
-    loads,
-    release,
-)
+from decodebench.model_config import ModelConfig, check_config
+from decodebench.models import LoadedModel, context_length, fingerprint, load, loads, release
+from decodebench.tokens import check_template, decode, encode
 from tiny import ARCHS, BOS_ID, CONTEXT_LENGTH, EOS_ID, PAD_ID, SENTENCES, WITH_BOS, build_tiny
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
@@ -217,7 +207,7 @@ def test_a_loaded_model_is_ready(tiny: LoadedModel) -> None:
     assert tiny.parameters == sum(parameter.numel() for parameter in tiny.model.parameters())
     assert tiny.source.startswith("local:")
     assert tiny.load_seconds > 0
-    assert tiny.model.generation_config.eos_token_id == [EOS_ID]
+    assert tiny.model.generation_config.eos_token_id is None  # a bare one: nothing of a checkpoint leaks into calls
     assert tiny.model.generation_config.pad_token_id == PAD_ID
 
 
@@ -360,7 +350,7 @@ def test_eos_comes_from_the_generation_config_first(gpt2_copy: Path) -> None:
 def test_an_eos_token_in_the_configuration_wins(tiny_dirs: dict[str, Path]) -> None:
     loaded = load(local(tiny_dirs["gptj"], tokenizer={"eos_token": "<pad>"}))
     assert loaded.eos_ids == (PAD_ID,)
-    assert loaded.model.generation_config.eos_token_id == [PAD_ID]
+    assert loaded.model.generation_config.eos_token_id is None
 
 
 def test_pad_to_eos(tiny_dirs: dict[str, Path]) -> None:

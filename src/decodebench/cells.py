@@ -1,4 +1,4 @@
-"""configuration -> cells: the plan of a run. No model is loaded here; whatever can be wrong before that, is said here."""
+"""configuration -> cells: the plan of a run. What can be known to be wrong before a model is loaded, is said here."""
 
 import hashlib
 import json
@@ -9,11 +9,12 @@ from typing import Any
 
 from decodebench.config import EngineConfig, JobConfig, LatencyConfig, MetricsConfig
 from decodebench.errors import ConfigError
-from decodebench.models import ModelConfig
+from decodebench.model_config import ModelConfig
 from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256
 from decodebench.records import Cell, Prompt
 from decodebench.strategies.base import Strategy
 
+_MODEL_KEYS = ("source", "id", "revision", "path", "dtype", "tokenizer", "pad_to_eos")
 _ONE_PER_RUN = ("name", "results", "metrics", "latency", "engine")
 
 
@@ -75,7 +76,7 @@ def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
     model: ModelConfig = config.model
     prompt_set: PromptsConfig = config.prompts
     changes_tokens = {
-        "model": {k: getattr(model, k) for k in ("source", "id", "revision", "path", "dtype", "tokenizer", "pad_to_eos")},
+        "model": {key: getattr(model, key) for key in _MODEL_KEYS},
         "prompts": sha256,
         "template": prompt_set.template,
         "strategy": {k: v for k, v in config.resolved["strategy"].items() if k != "name"},

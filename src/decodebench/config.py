@@ -13,9 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from decodebench.errors import ConfigError, allowed_names
 from decodebench.metrics import UNITS, Unit
-from decodebench.models import ModelConfig, check_config, check_template
+from decodebench.model_config import ModelConfig, check_config
 from decodebench.prompts import PromptsConfig
 from decodebench.strategies.base import Strategy
+from decodebench.tokens import check_template
 
 T = TypeVar("T")
 _PLAIN = (int, float, str, bool)
@@ -150,9 +151,9 @@ def typed(kind: type[T], node: Mapping[str, Any], key: str, owner: str | None = 
             hint = _plain_hint(typing.get_type_hints(kind)[name])
             allowed = getattr(hint, "__name__", str(hint))
             raise ConfigError(f"{key}.{name}={value}: must be of type {allowed}") from error
-    values: dict[str, Any] = {name: OmegaConf.select(schema, name) for name in names if not OmegaConf.is_missing(schema, name)}
+    values: Any = OmegaConf.to_container(schema)
     try:
-        return kind(**{n: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for n, v in values.items()})
+        return kind(**{name: value for name, value in values.items() if not OmegaConf.is_missing(schema, name)})
     except TypeError as error:
         raise ConfigError(f"{key}: {error}") from error
 

@@ -12,9 +12,10 @@ from decodebench.cells import Job
 from decodebench.deploy import generation_config_fields
 from decodebench.engine import Decoder, Forward, Outcome, Request
 from decodebench.errors import ConfigError, PromptError
-from decodebench.models import LoadedModel, decode, encode
+from decodebench.models import LoadedModel, vocabulary
 from decodebench.records import Counts, Generation, Prompt
 from decodebench.store import Key, RunStore
+from decodebench.tokens import decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,8 @@ class Prepared:
 
 def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
-    vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, operator]
-    eos_ids = stop_ids(job, loaded, vocabulary)
-    job.strategy.check_vocabulary(vocabulary, len(eos_ids))
+    eos_ids = stop_ids(job, loaded)
+    job.strategy.check_vocabulary(vocabulary(loaded.model), len(eos_ids))
     requests = []
     for prompt in job.prompts:
         ids = encode(loaded, prompt.text, job.template)
@@ -59,7 +59,7 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     return Prepared(job=job, requests=tuple(requests), generation_config=fields)
 
 
-def stop_ids(job: Job, loaded: LoadedModel, vocabulary: int) -> tuple[int, ...]:
+def stop_ids(job: Job, loaded: LoadedModel) -> tuple[int, ...]:
     """The token ids that end a text of this cell."""
     eos = job.strategy.eos
     if eos == "none":
@@ -71,21 +71,21 @@ def stop_ids(job: Job, loaded: LoadedModel, vocabulary: int) -> tuple[int, ...]:
                 f"{loaded.name} has no end token; allowed is 0, or strategy.eos=[id]"
             )
         return loaded.eos_ids
-    too_large = [i for i in eos if i >= vocabulary]
-    if too_large:
-        raise ConfigError(f"strategy.eos={list(eos)}: {loaded.name} has token ids 0 to {vocabulary - 1}")
+    last = vocabulary(loaded.model) - 1
+    if max(eos) > last:
+        raise ConfigError(f"strategy.eos={list(eos)}: {loaded.name} has token ids 0 to {last}")
     return tuple(eos)
 
 
 def new_token_limit(job: Job, prompt: Prompt, ids: Sequence[int], context_length: int | None) -> int:
-    """How many tokens a prompt may be continued by. Raises PromptError where nothing fits, or the context is too short."""
+    """How many tokens a prompt may be continued by. Raises PromptError where nothing fits the limits or the context."""
     strategy = job.strategy
     limits = [n for n in (strategy.max_new_tokens, _minus(strategy.max_total_tokens, len(ids))) if n is not None]
     limit = min(limits)
     if limit < max(1, strategy.min_new_tokens):
         raise PromptError(
-            f"strategy.max_total_tokens={strategy.max_total_tokens}: prompt {prompt.id} has {len(ids)} tokens; allowed is "
-            f"{len(ids) + max(1, strategy.min_new_tokens)} or more"
+            f"strategy.max_total_tokens={strategy.max_total_tokens}: prompt {prompt.id} has {len(ids)} tokens; "
+            f"allowed is {len(ids) + max(1, strategy.min_new_tokens)} or more"
         )
     if context_length is not None and len(ids) + limit > context_length:
         raise PromptError(
@@ -134,9 +134,13 @@ def decode_cells(
             alone += sum(o.computed_tokens for o in outcomes)
             for outcome in (o for o in outcomes if o.rank == 0):  # a text that ended early: less is left to do
                 fed = outcome.computed_tokens - len(outcome.request.prompt_ids)
-                bar.total = max(bar.n, bar.total - max(0, _expected(outcome.request) - fed))
+                spared = max(0, _expected(outcome.request) - fed)
+                bar.total = max(bar.n, (bar.total or 0) - spared)
 
-        Decoder(rows, max_rows=max_rows, sink=sink, failure=failure).run(todo, tick=bar.update)
+        def tick(fed: int) -> None:
+            bar.update(fed)
+
+        Decoder(rows, max_rows=max_rows, sink=sink, failure=failure).run(todo, tick=tick)
     return replace(
         before,
         requests_decoded=done,

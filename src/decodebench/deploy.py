@@ -32,6 +32,20 @@ _OFF: dict[str, Any] = {
 model's own generation_config.json, or with transformers' default (top_k=50)."""
 
 
+def generation_config(fields: dict[str, Any]) -> Any:
+    """A transformers GenerationConfig of these fields, without its warnings on fields that are set and off."""
+    from transformers import GenerationConfig
+    from transformers.utils import logging
+
+    library: Any = logging
+    shown = library.get_verbosity()
+    library.set_verbosity_error()
+    try:
+        return GenerationConfig(**fields)  # type: ignore[no-untyped-call]
+    finally:
+        library.set_verbosity(shown)
+
+
 def generation_config_fields(
     strategy: Strategy, *, eos_ids: Sequence[int], pad_id: int, limit: int, min_new_tokens: int | None = None
 ) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def measure_latency(
     config: LatencyConfig,
     *,
     clock: Clock = time.perf_counter,
-    tick: Callable[[], None] = lambda: None,
+    tick: Callable[[], object] = lambda: None,
 ) -> list[Timing]:
     """Time every call in `config.rounds` interleaved rounds after `config.warmups` rounds that are thrown away."""
     timings = []
@@ -60,11 +60,13 @@ def measure_latency(
 
 
 def _time(loaded: LoadedModel, call: TimedCall, number: int, clock: Clock) -> Timing:
-    from transformers import GenerationConfig, StoppingCriteriaList
+    from transformers import StoppingCriteriaList
+
+    from decodebench.deploy import generation_config
 
     ids = torch.tensor([call.prompt_ids], device=loaded.device)
     mask = torch.ones_like(ids)
-    config = GenerationConfig(**call.fields)
+    config = generation_config(call.fields)
     steps: list[float] = []
 
     def stamp(input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
@@ -83,7 +85,7 @@ def _time(loaded: LoadedModel, call: TimedCall, number: int, clock: Clock) -> Ti
             ids,
             attention_mask=mask,
             generation_config=config,
-            stopping_criteria=StoppingCriteriaList([stamp]),  # type: ignore[list-item]
+            stopping_criteria=StoppingCriteriaList([stamp]),
         )
         _synchronize(loaded.device)
         end = clock()
@@ -110,7 +112,7 @@ def _synchronize(device: torch.device) -> None:
 
 @contextmanager
 def _peak_memory(device: torch.device) -> Iterator[Callable[[], tuple[int | None, str | None]]]:
-    """Peak memory during the block: of the allocator on CUDA, of the process on Linux (its high-water mark is reset)."""
+    """Peak memory in the block: of the allocator on CUDA, of the process on Linux (its high-water mark is reset)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         yield lambda: (torch.cuda.max_memory_allocated(device), None)

@@ -1,56 +1,27 @@
 """A model of the configuration -> weights and tokenizer in memory, read once and kept while the next cells need them.
 
-Sources: the packaged Gemma 3 (packaged.py), a hub id, a local folder or .gguf file. transformers is imported only when
-a model is read, so that `check_config` answers quickly.
+Sources: the packaged Gemma 3 (packaged.py), a hub id, a local folder or .gguf file.
 """
 
 import gc
 import logging
-import re
-import string
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from decodebench import packaged
-from decodebench.errors import ConfigError, DecodebenchError, ModelError, PromptError, allowed_names
+from decodebench.errors import DecodebenchError, ModelError
+from decodebench.model_config import ModelConfig, check_config, local_files
 
 logger = logging.getLogger(__name__)
 
-SOURCES = ("packaged", "hub", "local")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
-SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "mask_token", "sep_token", "cls_token")
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
 FINGERPRINT_VALUES = 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """Which model, and how to read it: the keys of conf/model/*.yaml.
-
-    `id` and `revision` belong to source hub, `path` to source local. `tokenizer` replaces special tokens by name.
-    `pad_to_eos` pads with the EOS id, for models trained so. `device_map` spreads the layers through accelerate.
-    """
-
-    name: str
-    source: Literal["packaged", "hub", "local"]
-    id: str | None = None
-    revision: str | None = None
-    path: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    device_map: str | None = None
-    tokenizer: Mapping[str, str] | None = None
-    pad_to_eos: bool = False
-    trust_remote_code: bool = False
-    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,86 +46,6 @@ class LoadedModel:
     parameters: int
     licence: str | None
     load_seconds: float
-
-
-# --- what can be known before loading -------------------------------------------------------------------------------
-
-
-def check_config(config: ModelConfig) -> None:
-    """Raise ConfigError or ModelError for what can be seen to be wrong without reading the model."""
-    _check_name("model.source", config.source, SOURCES)
-    _check_name("model.dtype", config.dtype, DTYPES)
-    for token in config.tokenizer or {}:
-        _check_name("model.tokenizer", token, SPECIAL_TOKENS)
-    _check_source(config)
-    _check_device(config)
-
-
-def _check_name(key: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{key}={value}: unknown; {allowed_names(str(value), allowed)}")
-
-
-def _check_source(config: ModelConfig) -> None:
-    if config.id is not None and config.source != "hub":
-        raise ConfigError(f"model.id={config.id}: only for models from the hub; use model=hub model.id=...")
-    if config.revision is not None and config.source != "hub":
-        raise ConfigError(f"model.revision={config.revision}: only for models from the hub; use model=hub model.id=...")
-    if config.path is not None and config.source != "local":
-        raise ConfigError(f"model.path={config.path}: only for local models; use model=local model.path=...")
-    if config.source == "hub" and not config.id:
-        raise ConfigError(f"model.id={config.id}: must be given, as owner/name on the hub, for model={config.name}")
-    if config.source == "local":
-        _local_files(config.path)
-    if config.source == "packaged":
-        packaged.check_available()
-
-
-def _local_files(path: str | None) -> tuple[Path, str | None]:
-    """The folder of a local model, and the name of its .gguf file where that is what holds the weights."""
-    if not path:
-        raise ConfigError(f"model.path={path}: must be given: a folder with config.json and weights, or a .gguf file")
-    place = Path(path).expanduser()
-    if not place.exists():
-        raise ModelError(
-            f"model.path={path}: does not exist; allowed: a folder with config.json and weights, or a .gguf"
-        )
-    if place.is_file():
-        return _gguf_file(place, path)
-    has_weights = any(next(place.glob(pattern), None) for pattern in ("*.safetensors", "*.bin"))
-    if (place / "config.json").is_file() and has_weights:
-        return place, None
-    ggufs = sorted(place.glob("*.gguf"))
-    if len(ggufs) > 1:
-        names = ", ".join(file.name for file in ggufs)
-        raise ConfigError(f"model.path={path}: several .gguf files; name one of them: {names}")
-    if ggufs:
-        return _gguf_file(ggufs[0], path)
-    missing = "config.json" if has_weights else "weights (*.safetensors, *.bin or *.gguf)"
-    raise ModelError(f"model.path={path}: the folder has no {missing}; give one written by save_pretrained, or a .gguf")
-
-
-def _gguf_file(file: Path, path: str) -> tuple[Path, str]:
-    with file.open("rb") as stream:
-        if file.suffix != ".gguf" or stream.read(4) != b"GGUF":
-            raise ModelError(
-                f"model.path={path}: not a GGUF file; allowed: a folder of save_pretrained, or a .gguf file"
-            )
-    return file.parent, file.name
-
-
-def _check_device(config: ModelConfig) -> None:
-    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", config.device)
-    if match is None:
-        raise ConfigError(f"model.device={config.device}: unknown; allowed: auto, cpu, cuda, cuda:N (N a GPU's number)")
-    if config.device.startswith("cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(match[1] or 0) >= count:
-            raise ModelError(f"model.device={config.device}: this machine has {count} usable GPUs; use auto or cpu")
-    if config.device_map is not None:
-        _check_name("model.device_map", config.device_map, DEVICE_MAPS)
-        if config.device != "auto":
-            raise ConfigError(f"model.device={config.device}: has no effect beside model.device_map; leave it at auto")
 
 
 # --- one model in memory --------------------------------------------------------------------------------------------
@@ -256,11 +147,11 @@ def _locate(config: ModelConfig, announce: Callable[[str], None]) -> tuple[str, 
         return str(folder), None, f"packaged:{packaged.PACKAGE}"
     if config.source == "hub":
         return str(config.id), None, f"hub:{config.id}"
-    place, gguf = _local_files(config.path)
+    place, gguf = local_files(config.path)
     return str(place), gguf, f"local:{config.path}"
 
 
-def _rows(model: Any) -> int:
+def vocabulary(model: Any) -> int:
     """The number of tokens that the model has an embedding for."""
     return int(model.get_input_embeddings().weight.shape[0])
 
@@ -322,11 +213,13 @@ def _why_not(config: ModelConfig, error: Exception) -> str:
 
 
 def _end_and_pad(config: ModelConfig, model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:
-    """EOS ids and pad id; written into the model's generation config too, so that `model.generate` uses the same.
+    """EOS ids and pad id. The model's own generation config is then replaced by a bare one.
 
-    EOS: an eos_token given in the configuration, else the model's generation config, its config, the tokenizer.
+    What a checkpoint's generation_config.json sets (a temperature, a repetition penalty) would leak into every call of
+    `generate` that leaves the field unset. EOS: an eos_token given in the configuration, else the model's generation
+    config, its config, the tokenizer.
     """
-    rows = _rows(model)
+    rows = vocabulary(model)
     for name in config.tokenizer or {}:
         token_id = getattr(tokenizer, f"{name}_id")
         if token_id is None or token_id >= rows:
@@ -338,8 +231,7 @@ def _end_and_pad(config: ModelConfig, model: Any, tokenizer: Any) -> tuple[tuple
     pads = (tokenizer.pad_token_id, *(getattr(one, "pad_token_id", None) for one in configs))
     pad_ids = () if config.pad_to_eos else next(filter(None, (_ids_below(rows, pad) for pad in pads)), ())
     pad_id = (*pad_ids, *eos_ids, 0)[0]
-    model.generation_config.eos_token_id = list(eos_ids) or None
-    model.generation_config.pad_token_id = pad_id
+    model.generation_config = type(model.generation_config)(pad_token_id=pad_id)
     return eos_ids, pad_id
 
 
@@ -358,7 +250,7 @@ def context_length(model_config: Any) -> int | None:
 
 def _probe(config: ModelConfig, model: Any, tokenizer: Any) -> None:
     """Feed a few tokens and look at the logits: damaged weights, or a dtype too narrow for them, show as NaN."""
-    ids = _ids_below(_rows(model), tokenizer("1 + 1 = 2, 물은 H2O").input_ids)[:8] or (0,)
+    ids = _ids_below(vocabulary(model), tokenizer("1 + 1 = 2, 물은 H2O").input_ids)[:8] or (0,)
     with torch.inference_mode():
         logits = model(torch.tensor([ids], device=_input_device(model))).logits
     if not torch.isfinite(logits).all():
@@ -386,54 +278,3 @@ def fingerprint(model: torch.nn.Module) -> str:
                 sample = values[:: max(1, -(-values.numel() // FINGERPRINT_VALUES))].contiguous().cpu()
                 digest.update(sample.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-# --- text and tokens ------------------------------------------------------------------------------------------------
-
-
-def check_template(template: str | None) -> None:
-    """Raise ConfigError unless `template` is None, "chat", or a format string with {text} once and no other field."""
-    if template is None or template == "chat":
-        return
-    allowed = "allowed: null, chat, or a text with {text} in it once (other braces doubled)"
-    try:
-        fields = [field[1:] for field in string.Formatter().parse(template) if field[1] is not None]
-    except ValueError as error:
-        raise ConfigError(f"prompts.template={template!r}: {error}; {allowed}") from error
-    if fields != [("text", "", None)]:
-        raise ConfigError(f"prompts.template={template!r}: {allowed}")
-
-
-def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:
-    """The prompt's token ids, with the special tokens that the tokenizer adds by default (Gemma: <bos>).
-
-    `template`: None, "chat" (the tokenizer's own, as one user message) or a format string around the text.
-    ConfigError: a template that cannot be used. PromptError: nothing left to feed. ModelError: ids without embedding.
-    """
-    check_template(template)
-    if template == "chat":
-        if not loaded.tokenizer.chat_template:
-            raise ConfigError(
-                f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null"
-            )
-        message = [{"role": "user", "content": text}]
-        dialogue = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-        ids = loaded.tokenizer(dialogue, add_special_tokens=False).input_ids  # the template has written them
-    else:
-        ids = loaded.tokenizer(text if template is None else template.format(text=text)).input_ids
-    if not ids:
-        raise PromptError(f"prompt text {text!r}: has no tokens for {loaded.name}; give a text that is not empty")
-    rows = _rows(loaded.model)
-    if max(ids) >= rows:
-        raise ModelError(f"model={loaded.name}: the tokenizer gives id {max(ids)}, the model knows {rows} tokens")
-    return tuple(ids)
-
-
-def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:
-    """The text of a continuation: these ids alone, special tokens left out, spaces untouched.
-
-    A character whose bytes are cut off at the end shows as U+FFFD. A tokenizer that drops the space of a leading
-    SentencePiece piece (Llama 2) drops it here too, since the prompt is not decoded along.
-    """
-    text: str = loaded.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text

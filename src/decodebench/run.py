@@ -23,17 +23,27 @@ from decodebench.deploy import generation_config_fields
 from decodebench.engine import Forward, choose_rows
 from decodebench.errors import DecodebenchError
 from decodebench.latency import TimedCall, measure_latency
-from decodebench.models import LoadedModel, load, loads
+from decodebench.models import LoadedModel, load, loads, vocabulary
 from decodebench.records import SCHEMA_VERSION, Counts, FailedCell, Timing
 from decodebench.score import score_run
 from decodebench.store import RunStore, locked
 
 log = logging.getLogger(__name__)
 
-_PACKAGES = ("decodebench", "torch", "transformers", "accelerate", "hydra-core", "tokenizers", "numpy", "pandas", "scipy")
+_PACKAGES = (
+    "decodebench",
+    "torch",
+    "transformers",
+    "accelerate",
+    "hydra-core",
+    "tokenizers",
+    "numpy",
+    "pandas",
+    "scipy",
+)
 
 
-class RunFailed(DecodebenchError):
+class RunFailedError(DecodebenchError):
     """Some cells of a finished run could not be decoded; the others are in its report."""
 
     exit_code = 1
@@ -70,7 +80,7 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
     """Decode, time, score and report a plan; returns the run folder.
 
     `adds` is for launchers that hand over one cell after the other: cells already stored are kept beside the plan's.
-    Raises the error itself where no cell could be started (nothing is written then), RunFailed where some failed.
+    Raises the error itself where no cell could be started (nothing is written then), RunFailedError where some failed.
     """
     from decodebench.report import render
 
@@ -90,7 +100,9 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
     echo(report.table)
     echo(f"\nreport: {report.html}")
     if progress.failed:
-        raise RunFailed(f"{len(progress.failed)} of {len(plan.jobs)} cells failed; the reasons are in {report.html}")
+        raise RunFailedError(
+            f"{len(progress.failed)} of {len(plan.jobs)} cells failed; the reasons are in {report.html}"
+        )
     return plan.run_dir
 
 
@@ -105,7 +117,7 @@ def _decode_and_time(plan: Plan, store: RunStore, progress: Progress) -> list[Ti
             with progress.timed("load"):
                 loaded = load(jobs[0].model, announce=log.info)
                 store.refuse_other_weights(loaded.name, loaded.fingerprint, loaded.dtype)
-                forward = choose_rows(loaded.model, loaded.device, _vocabulary(loaded))
+                forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model))
         except DecodebenchError as error:
             for job in jobs:
                 progress.fail(job.cell.id, error)
@@ -177,7 +189,7 @@ def _time(
     if len(stored) == len(wanted) and all(t.new_tokens == config.new_tokens for t in stored):
         return stored
     with tqdm(total=len(calls) * (config.warmups + config.rounds), unit="call", desc="timing", disable=None) as bar:
-        return measure_latency(loaded, calls, config, tick=bar.update)
+        return measure_latency(loaded, calls, config, tick=lambda: bool(bar.update()))
 
 
 def _finish(plan: Plan, store: RunStore, progress: Progress, timings: Sequence[Timing]) -> None:
@@ -222,7 +234,7 @@ def _manifest(plan: Plan, store: RunStore, progress: Progress, status: str) -> d
         "git_commit": _git_commit(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "machine": {
-            "platform": platform.platform(),
+            "platform": f"{platform.system()} {platform.machine()}",
             "cpu": platform.processor() or platform.machine(),
             "cpus": os.cpu_count(),
             "threads": torch.get_num_threads(),
@@ -258,10 +270,6 @@ def _model_entry(loaded: LoadedModel, forward: Forward, job: Job) -> dict[str, A
 
 def _prompts_entry(job: Job) -> dict[str, Any]:
     return {"sha256": job.prompts_sha256, "count": len(job.prompts), "template": job.template}
-
-
-def _vocabulary(loaded: LoadedModel) -> int:
-    return int(loaded.model.get_input_embeddings().weight.shape[0])  # type: ignore[union-attr, operator]
 
 
 def _sum(a: Counts, b: Counts) -> Counts:

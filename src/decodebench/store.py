@@ -172,7 +172,9 @@ def _journal_lines(path: Path) -> list[Generation]:
         try:
             generations.append(record(Generation, json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise StoreError(f"{path}: line {number} is damaged ({error}); delete the line to decode it again") from error
+            raise StoreError(
+                f"{path}: line {number} is damaged ({error}); delete the line to decode it again"
+            ) from error
     return generations
 
 

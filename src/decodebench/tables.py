@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -82,7 +81,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(f"{path}: cannot be written ({_one_line(error)})") from error

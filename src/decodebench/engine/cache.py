@@ -15,13 +15,15 @@ KeyValues = tuple[Tensor, Tensor]
 """Keys and values of one layer for one sequence, [heads, T, head size] each."""
 
 
-class PackedLayer(CacheLayerMixin):
+class PackedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer: buffers of [slots, heads, columns, head size], of which `rows` and `used` columns are in use."""
 
     is_sliding = False
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, key: Tensor, value: Tensor, slots: int, columns: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.keys = key.new_zeros(slots, key.shape[0], columns, key.shape[2])
         self.values = value.new_zeros(slots, value.shape[0], columns, value.shape[2])
         self.is_initialized = True

@@ -55,14 +55,15 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
             why = " ".join(str(error).split())[:160]
             return Forward(path="whole sequence", reason=f"no usable cache: {why}", cache_error=None, batch_error=None)
         plain = _plain(model, device, prompts, steps)
-        alone = torch.stack([_forked(CachedRows(model, device), [p], [s])[0] for p, s in zip(prompts, steps, strict=True)])
-    error = _distance(together, plain)
+        pairs = zip(prompts, steps, strict=True)
+        alone = torch.cat([_forked(CachedRows(model, device), [prompt], [step]) for prompt, step in pairs])
+    cache_error = _distance(together, plain)
     tolerance = _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
-    if not error <= tolerance:
-        reason = f"cached logits differ from plain ones by {error:.1e} of their range (allowed: {tolerance:.0e})"
-        return Forward(path="whole sequence", reason=reason, cache_error=error, batch_error=None)
-    reason = f"cached logits equal plain ones within {error:.1e} of their range"
-    return Forward(path="cached", reason=reason, cache_error=error, batch_error=_distance(together, alone))
+    if not cache_error <= tolerance:
+        reason = f"cached logits differ from plain ones by {cache_error:.1e} of their range (allowed: {tolerance:.0e})"
+        return Forward(path="whole sequence", reason=reason, cache_error=cache_error, batch_error=None)
+    reason = f"cached logits equal plain ones within {cache_error:.1e} of their range"
+    return Forward(path="cached", reason=reason, cache_error=cache_error, batch_error=_distance(together, alone))
 
 
 def _forked(rows: Rows, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:

@@ -126,7 +126,7 @@ class Rows(RowSource):
         """Remove what a row with NaN in it could leave behind for others."""
 
     def _forward(self, ids_NT: Tensor, **inputs: Any) -> Any:
-        """One forward pass; inputs that this model does not know are left out (the start-up probe checks the result)."""
+        """One forward pass; inputs that this model does not know are left out (the start-up probe checks that)."""
         known = {name: value for name, value in inputs.items() if name in self._accepts}
         self.forward_passes += 1
         return self.model(input_ids=ids_NT, output_hidden_states=bool(self.hidden_layers), return_dict=True, **known)

@@ -89,7 +89,9 @@ class Sampler(Strategy):
             candidates = truncation(candidates)
         noisy = candidates.score_BK + draws.gumbel(ids_BK)
         at = noisy.masked_fill(~candidates.kept_BK, -torch.inf).argmax(-1, keepdim=True)
-        decided = candidates.cut_B if candidates.cut_B is not None else torch.zeros_like(at.squeeze(1), dtype=torch.bool)
+        decided = (
+            candidates.cut_B if candidates.cut_B is not None else torch.zeros_like(at.squeeze(1), dtype=torch.bool)
+        )
         return ids_BK.gather(1, at).squeeze(1), decided
 
     def generation_config(self) -> dict[str, Any]:
@@ -206,4 +208,7 @@ class Sample(Sampler):
         return tuple(rules)
 
     def generation_config(self) -> dict[str, Any]:
-        return super().generation_config() | {"top_k": self.top_k or 0, "top_p": 1.0 if self.top_p is None else self.top_p}
+        return super().generation_config() | {
+            "top_k": self.top_k or 0,
+            "top_p": 1.0 if self.top_p is None else self.top_p,
+        }

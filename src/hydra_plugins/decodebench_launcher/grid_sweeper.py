@@ -1,13 +1,13 @@
 """A sweeper for unions of grids: each strategy brings its own numbers, without a cross product of nonsense.
 
-Hydra's basic sweeper makes one product of all lists. Here `hydra.sweeper.grids` may hold several products, one after the
-other; what the command line says holds for each of them. All jobs are checked before the first one starts, and no file is
-written here. It builds on a class that Hydra keeps internal, hence hydra-core<1.4.
+Hydra's basic sweeper makes one product of all lists. Here `hydra.sweeper.grids` may hold several products, one after
+the other; what the command line says holds for each of them. All jobs are checked before the first one starts, and no
+file is written here. It builds on a class that Hydra keeps internal, hence hydra-core<1.4.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -19,9 +19,9 @@ class GridSweeperConf:
     """hydra/sweeper=grids"""
 
     _target_: str = "hydra_plugins.decodebench_launcher.grid_sweeper.GridSweeper"
-    max_batch_size: Optional[int] = None
-    params: Optional[dict[str, str]] = None
-    grids: Optional[list[dict[str, Any]]] = None
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+    grids: list[dict[str, Any]] | None = None
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridSweeperConf, provider="decodebench")
@@ -32,9 +32,9 @@ class GridSweeper(BasicSweeper):
 
     def __init__(
         self,
-        max_batch_size: Optional[int],
-        params: Optional[dict[str, str]] = None,
-        grids: Optional[list[dict[str, Any]]] = None,
+        max_batch_size: int | None,
+        params: dict[str, str] | None = None,
+        grids: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(max_batch_size=None, params=params)
         self.grids: list[dict[str, Any]] = list(grids or [{}])
@@ -60,6 +60,8 @@ class GridSweeper(BasicSweeper):
         from decodebench.config import job_config
         from decodebench.store import RunStore
 
-        loader = self.hydra_context.config_loader  # type: ignore[union-attr]
-        grid = plan([job_config(loader.load_sweep_config(self.config, list(job))) for job in jobs])
+        if self.config is None or self.hydra_context is None:
+            raise RuntimeError("GridSweeper checks jobs after setup")
+        loader, config = self.hydra_context.config_loader, self.config
+        grid = plan([job_config(loader.load_sweep_config(config, list(job))) for job in jobs])
         RunStore(grid.run_dir).refuse_foreign(job.cell.id for job in grid.jobs)

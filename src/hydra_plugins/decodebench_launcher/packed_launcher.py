@@ -6,7 +6,6 @@ Hydra imports every plugin at each start, so this file imports nothing heavy at 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
@@ -31,8 +30,8 @@ class PackedLauncher(Launcher):
     """Hands all jobs of a sweep to decodebench as one run."""
 
     def __init__(self) -> None:
-        self.config: Optional[DictConfig] = None
-        self.hydra_context: Optional[HydraContext] = None
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config = config

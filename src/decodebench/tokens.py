@@ -1,0 +1,55 @@
+"""Text <-> token ids: templates around a prompt, and the text of a continuation."""
+
+import string
+from collections.abc import Sequence
+
+from decodebench.errors import ConfigError, ModelError, PromptError
+from decodebench.models import LoadedModel, vocabulary
+
+
+def check_template(template: str | None) -> None:
+    """Raise ConfigError unless `template` is None, "chat", or a format string with {text} once and no other field."""
+    if template is None or template == "chat":
+        return
+    allowed = "allowed: null, chat, or a text with {text} in it once (other braces doubled)"
+    try:
+        fields = [field[1:] for field in string.Formatter().parse(template) if field[1] is not None]
+    except ValueError as error:
+        raise ConfigError(f"prompts.template={template!r}: {error}; {allowed}") from error
+    if fields != [("text", "", None)]:
+        raise ConfigError(f"prompts.template={template!r}: {allowed}")
+
+
+def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:
+    """The prompt's token ids, with the special tokens that the tokenizer adds by default (Gemma: <bos>).
+
+    `template`: None, "chat" (the tokenizer's own, as one user message) or a format string around the text.
+    ConfigError: a template that cannot be used. PromptError: nothing left to feed. ModelError: ids without embedding.
+    """
+    check_template(template)
+    if template == "chat":
+        if not loaded.tokenizer.chat_template:
+            raise ConfigError(
+                f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null"
+            )
+        message = [{"role": "user", "content": text}]
+        dialogue = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        ids = loaded.tokenizer(dialogue, add_special_tokens=False).input_ids  # the template has written them
+    else:
+        ids = loaded.tokenizer(text if template is None else template.format(text=text)).input_ids
+    if not ids:
+        raise PromptError(f"prompt text {text!r}: has no tokens for {loaded.name}; give a text that is not empty")
+    rows = vocabulary(loaded.model)
+    if max(ids) >= rows:
+        raise ModelError(f"model={loaded.name}: the tokenizer gives id {max(ids)}, the model knows {rows} tokens")
+    return tuple(ids)
+
+
+def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:
+    """The text of a continuation: these ids alone, special tokens left out, spaces untouched.
+
+    A character whose bytes are cut off at the end shows as U+FFFD. A tokenizer that drops the space of a leading
+    SentencePiece piece (Llama 2) drops it here too, since the prompt is not decoded along.
+    """
+    text: str = loaded.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
