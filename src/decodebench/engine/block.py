@@ -88,7 +88,7 @@ class Block:
     def view(self, rows: Rows) -> View:
         """What the strategy sees at this step."""
         return View(
-            source=rows,
+            scores=rows.scores,
             physical_B=self.physical_B,
             prefix_BL=self._prefix_BL,
             length_B=self._length_B,
@@ -96,6 +96,7 @@ class Block:
             limit_B=self._limit_B,
             eos_ids=self._eos_ids,
             draws=Draws(self._key_B2, self._sample_B, self._length_B - self._prompt_length_B),
+            hidden=rows.hidden,
             prompt_hidden=lambda request, layer: self._prefixes[request].hidden[layer],
         )
 

@@ -114,7 +114,7 @@ class Decoder:
     def _drop_broken_rows(self) -> None:
         """Fail the cells that rest on rows whose logits are NaN or infinite; the other rows go on."""
         all_rows = torch.arange(self._rows.count, device=self._rows.device)
-        finite = torch.isfinite(self._rows.log_normalizer(all_rows, 1.0))
+        finite = torch.isfinite(self._rows.scores.log_normalizer(all_rows))
         if bool(finite.all()):
             return
         broken = set((~finite).nonzero().squeeze(-1).tolist())

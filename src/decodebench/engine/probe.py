@@ -74,7 +74,7 @@ def _forked(rows: Rows, prompts: list[tuple[int, ...]], steps: list[tuple[int, .
     at = [slots[3 * n + 1] for n in range(len(prompts))]
     for i in range(1, len(steps[0])):
         at = rows.advance(at, [step[i] for step in steps])
-    return rows.logits(torch.tensor(at, device=rows.device))
+    return rows.scores.rows(torch.tensor(at, device=rows.device))
 
 
 def _plain(model: Any, device: torch.device, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:

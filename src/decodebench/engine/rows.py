@@ -6,7 +6,7 @@ share and a finished row that goes are all that.
 """
 
 import inspect
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from decodebench.engine.cache import KeyValues, PackedCache, layer_key_values, pad_columns
-from decodebench.strategies.base import RowSource
-from decodebench.strategies.sampling import top_by_value_then_id
+from decodebench.scores import Scores
 
 _PREFILL_TOKENS = 4096
 """Prompt tokens in one forward pass, at most: it bounds the memory of attention and of the prompt's hidden states."""
@@ -34,8 +33,8 @@ class Prefix:
     key_values: Sequence[KeyValues] | None = None
 
 
-class Rows(RowSource):
-    """The physical rows and their raw logits, with the sums and the top-k that strategies share."""
+class Rows(ABC):
+    """The physical rows, their raw logits and their hidden states at the last position."""
 
     feeds_whole: ClassVar[bool] = False
     """Whether a step feeds a row's whole sequence instead of one token."""
@@ -44,45 +43,25 @@ class Rows(RowSource):
         self.model = model
         self.device = device
         self.hidden_layers = tuple(sorted(set(hidden_layers)))
-        self.logits_PV: Tensor = torch.empty(0, device=device)
+        self.scores = Scores(torch.empty(0, 0, device=device))
         self.forward_passes = 0
         self.prefills = 0
         self.tokens_computed = 0
         self._accepts = set(inspect.signature(model.forward).parameters)
         self._hidden: dict[int, Tensor] = {}
-        self._log_z: dict[float, Tensor] = {}
-        self._top: tuple[int, Tensor, Tensor] | None = None
-
-    # What strategies see.
-
-    def logits(self, rows: Tensor) -> Tensor:
-        return self.logits_PV[rows]
-
-    def log_normalizer(self, rows: Tensor, temperature: float) -> Tensor:
-        if temperature not in self._log_z:
-            scaled = self.logits_PV if temperature == 1.0 else self.logits_PV / temperature
-            self._log_z[temperature] = torch.logsumexp(scaled, dim=-1)
-        return self._log_z[temperature][rows]
-
-    def top(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        if self._top is None or self._top[0] < k:
-            self._top = (k, *top_by_value_then_id(self.logits_PV, k))
-        _, value, ids = self._top
-        return value[rows, :k], ids[rows, :k]
-
-    def hidden(self, rows: Tensor, layer: int) -> Tensor:
-        return self._hidden[layer][rows]
-
-    def logprob(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Raw log-prob of one token in each of the given rows, [N]."""
-        return self.logits_PV[rows, tokens] - self.log_normalizer(rows, 1.0)
-
-    # What the loop does.
 
     @property
     def count(self) -> int:
         """Physical rows in use."""
-        return len(self.logits_PV)
+        return self.scores.count
+
+    def hidden(self, rows: Tensor, layer: int) -> Tensor:
+        """The hidden state after `layer` (0: the embeddings) at the last position, [N, H]."""
+        return self._hidden[layer][rows]
+
+    def logprob(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """Raw log-prob of one token in each of the given rows, [N]."""
+        return self.scores.of_tokens(rows, tokens) - self.scores.log_normalizer(rows)
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
         """Run the model over prompts, each once; equal lengths go together, so that nothing is ever padded."""
@@ -105,7 +84,7 @@ class Rows(RowSource):
         hidden = {i: torch.stack([p.hidden[i][-1] for p in prefixes]) for i in self.hidden_layers}
         self._admit(prefixes)
         if first:
-            new_NV = torch.cat([self.logits_PV, new_NV])
+            new_NV = torch.cat([self.scores.all(), new_NV])
             hidden = {i: torch.cat([self._hidden[i], h]) for i, h in hidden.items()}
         self._publish(new_NV, hidden)
         return list(range(first, first + len(prefixes)))
@@ -132,10 +111,8 @@ class Rows(RowSource):
         return self.model(input_ids=ids_NT, output_hidden_states=bool(self.hidden_layers), return_dict=True, **known)
 
     def _publish(self, logits_PV: Tensor, hidden: dict[int, Tensor]) -> None:
-        self.logits_PV = logits_PV
+        self.scores = Scores(logits_PV)
         self._hidden = hidden
-        self._log_z.clear()
-        self._top = None
 
     def _tensor(self, values: Sequence[Any]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
@@ -161,7 +138,10 @@ class CachedRows(Rows):
         ids_NT = self._tensor(prompts)
         self.tokens_computed += ids_NT.numel()
         # A DynamicCache without a config keeps all columns of sliding-window layers too: masks do the windowing.
-        out = self._forward(ids_NT, past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1)
+        # The last position as an index, not as a count: a count leaves a strided view, which `Linear` copies the whole
+        # head for (2.5 s in bfloat16 with 262,144 tokens).
+        last = self._tensor([ids_NT.shape[1] - 1])
+        out = self._forward(ids_NT, past_key_values=DynamicCache(), use_cache=True, logits_to_keep=last)
         rows = layer_key_values(out.past_key_values)
         if rows is None:
             raise TypeError(f"{type(self.model).__name__} keeps no plain key-value cache")
@@ -195,7 +175,7 @@ class CachedRows(Rows):
         count = len(parents)
         if not count or self._cache is None:
             self._length = []
-            self._publish(self.logits_PV[:0], {i: h[:0] for i, h in self._hidden.items()})
+            self._publish(self.scores.all()[:0], {i: h[:0] for i, h in self._hidden.items()})
             return []
         slots, sources, targets = _place(parents)
         cache = self._cache
@@ -214,7 +194,6 @@ class CachedRows(Rows):
             attention_mask=pad_columns(length_N + 1, cache.column + 1),
             position_ids=length_N[:, None],
             use_cache=True,
-            logits_to_keep=1,
         )
         cache.column += 1
         self._length = [n + 1 for n in length]
@@ -265,7 +244,7 @@ class WholeRows(Rows):
     def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> list[int]:
         self._ids = [(*self._ids[parent], token) for parent, token in zip(parents, tokens, strict=True)]
         if not self._ids:
-            self._publish(self.logits_PV[:0], {})
+            self._publish(self.scores.all()[:0], {})
             return []
         logits_NV, hidden = self._whole(self._ids)
         last = {i: torch.stack([h[n, len(ids) - 1] for n, ids in enumerate(self._ids)]) for i, h in hidden.items()}

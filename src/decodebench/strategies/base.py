@@ -17,6 +17,7 @@ from torch import Tensor
 
 from decodebench.draws import Draws
 from decodebench.errors import ConfigError
+from decodebench.scores import Scores
 
 State = dict[str, Tensor]
 """Per-row (or per-request) tensors that a strategy keeps between steps; the first dimension is rows or requests."""
@@ -25,35 +26,16 @@ EMPTY = -1
 """The token that is no token: nothing emitted, or nothing fed."""
 
 
-class RowSource(ABC):
-    """What the engine lends to a view: raw logits of physical rows, computed once and shared by all strategies."""
-
-    @abstractmethod
-    def logits(self, rows: Tensor) -> Tensor:
-        """Raw logits, float32 [N, V], of the given physical rows (a copy)."""
-
-    @abstractmethod
-    def log_normalizer(self, rows: Tensor, temperature: float) -> Tensor:
-        """logsumexp(logits / temperature) over the vocabulary, float32 [N]."""
-
-    @abstractmethod
-    def top(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k largest raw logits and their ids, [N, k] each, ordered by (value down, id up)."""
-
-    @abstractmethod
-    def hidden(self, rows: Tensor, layer: int) -> Tensor:
-        """The hidden state after `layer` (0: the embeddings) at the last position, [N, H]."""
-
-
 @dataclass(kw_only=True)
 class View:
     """One step of one strategy: B = requests x rows per request, request-major.
 
-    Rows that were not fed since the last step keep no logits of their own: a strategy must not read theirs.
+    `scores` are the raw logits of all physical rows, shared by all strategies; a row of the view reads them at
+    `physical_B`. Rows that were not fed since the last step have none: a strategy must not read theirs.
     `prefix_BL` holds prompt and emitted tokens, left-aligned, `EMPTY` behind `length_B`.
     """
 
-    source: RowSource
+    scores: Scores
     physical_B: Tensor
     prefix_BL: Tensor
     length_B: Tensor
@@ -61,6 +43,7 @@ class View:
     limit_B: Tensor
     eos_ids: Tensor
     draws: Draws
+    hidden: Callable[[Tensor, int], Tensor]
     prompt_hidden: Callable[[int, int], Tensor]
 
     @property
@@ -75,19 +58,11 @@ class View:
     @cached_property
     def logits_BV(self) -> Tensor:
         """Raw logits of the rows, float32."""
-        return self.source.logits(self.physical_B)
-
-    def log_normalizer_B(self, temperature: float = 1.0) -> Tensor:
-        """logsumexp of the raw logits at a temperature."""
-        return self.source.log_normalizer(self.physical_B, temperature)
-
-    def top(self, k: int) -> tuple[Tensor, Tensor]:
-        """The k largest raw logits of each row and their ids, [B, k], by (value down, id up)."""
-        return self.source.top(self.physical_B, k)
+        return self.scores.rows(self.physical_B)
 
     def hidden_BH(self, layer: int) -> Tensor:
         """Hidden states after `layer` at the last fed position; the strategy must list it in `hidden_layers`."""
-        return self.source.hidden(self.physical_B, layer)
+        return self.hidden(self.physical_B, layer)
 
     def select(self, rows: Tensor) -> "View":
         """The view of some of the rows (indices, in that order)."""

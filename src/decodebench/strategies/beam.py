@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError
+from decodebench.scores import top_by_value_then_id
 from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
 from decodebench.strategies.edits import edit_scores, edits
 
@@ -112,12 +113,12 @@ class Beam(Strategy):
         count = self._candidate_count(view.eos_ids.numel())
         runs = torch.arange(len(view.physical_B), device=view.device).view(requests, -1)[:, :beams].flatten()
         rows = view.select(runs)
-        if edits(self):
-            scores_BV = edit_scores(self, rows, torch.log_softmax(rows.logits_BV, dim=-1))
-            score_BC, token_BC = torch.topk(scores_BV, count)
+        log_z_B1 = rows.scores.log_normalizer(rows.physical_B)[:, None]
+        if edits(self):  # a search's penalties work on log-probs
+            score_BC, token_BC = top_by_value_then_id(edit_scores(self, rows, rows.logits_BV - log_z_B1), count)
         else:
-            logit_BC, token_BC = rows.top(count)
-            score_BC = logit_BC - rows.log_normalizer_B()[:, None]
+            score_BC, token_BC = rows.scores.top(rows.physical_B, count)
+            score_BC = score_BC - log_z_B1
         total = (score_BC.view(requests, beams, -1) + running[:, :, None]).flatten(1)
         score_RC, at = torch.topk(total, count)
         return score_RC, at // score_BC.shape[1], token_BC.reshape(requests, -1).gather(1, at)

@@ -7,12 +7,20 @@ edits logits and a search edits log-probs, so the same number is not the same pe
 import torch
 from torch import Tensor
 
+from decodebench.scores import Scores
 from decodebench.strategies.base import Strategy, View
 
 
 def edits(strategy: Strategy) -> bool:
     """Whether the strategy edits scores at all; where it does not, the engine's shared top-k serves."""
     return bool(strategy.repetition_penalty != 1.0 or strategy.no_repeat_ngram_size or strategy.min_new_tokens)
+
+
+def edited(strategy: Strategy, view: View) -> tuple[Scores, Tensor]:
+    """Logits after the strategy's penalties, and the rows in which the view's rows find theirs."""
+    if not edits(strategy):
+        return view.scores, view.physical_B
+    return Scores(edit_scores(strategy, view, view.logits_BV)), torch.arange(len(view.physical_B), device=view.device)
 
 
 def edit_scores(strategy: Strategy, view: View, scores_BV: Tensor) -> Tensor:

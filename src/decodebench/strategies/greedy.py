@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 
 from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
-from decodebench.strategies.edits import edit_scores, edits
+from decodebench.strategies.edits import edited
 
 
 def advance_alone(view: View, token_B: torch.Tensor) -> Moves:
@@ -23,9 +23,8 @@ class Greedy(Strategy):
     is_search: ClassVar[bool] = True
 
     def step(self, view: View, state: State) -> Moves:
-        if edits(self):
-            return advance_alone(view, edit_scores(self, view, view.logits_BV).argmax(-1))
-        return advance_alone(view, view.top(1)[1].squeeze(-1))
+        scores, rows = edited(self, view)
+        return advance_alone(view, scores.top(rows, 1)[1].squeeze(1))
 
     def generation_config(self) -> dict[str, Any]:
         return {"do_sample": False, "num_beams": 1}

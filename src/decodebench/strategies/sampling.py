@@ -5,7 +5,6 @@ draws changed, where inverse-CDF sampling changed 32 to 45. A sampler differs fr
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from decodebench.draws import Draws
+from decodebench.scores import Scores, chunks
 from decodebench.strategies.base import Moves, State, Strategy, View
-from decodebench.strategies.edits import edit_scores, edits
+from decodebench.strategies.edits import edited
 from decodebench.strategies.greedy import advance_alone
 from decodebench.strategies.truncation import Candidates, KeepMinP, KeepTopK, KeepTopP, KeepTypical, Truncation
 
@@ -43,56 +43,38 @@ class Sampler(Strategy):
         """The truncations in the order in which they apply (transformers' order)."""
 
     def step(self, view: View, state: State) -> Moves:
-        edited = edit_scores(self, view, view.logits_BV) if edits(self) else None
-        if not self.truncations():
-            scores_BV = view.logits_BV if edited is None else edited
-            noise = view.draws.gumbel_all(scores_BV.shape[1])
-            return advance_alone(view, (scores_BV / self.temperature + noise).argmax(-1))
-        if edited is None:
-            score, ids = view.top(_WIDTHS[0])
-            candidates = self._candidates(score, view.log_normalizer_B, lambda: view.logits_BV)
-            token, decided = self._draw(candidates, ids, view.draws)
-        else:
-            token, decided = self._draw_from(edited, _WIDTHS[0], view.draws)
-        for width in (*_WIDTHS[1:], None):
-            rest = (~decided).nonzero().squeeze(-1)
-            if not rest.numel():
+        scores, rows = edited(self, view)
+        if self.truncations():
+            return advance_alone(view, self._draw(scores, rows, view.draws))
+        return advance_alone(view, draw_from_all(scores.rows(rows), self.temperature, view.draws))
+
+    def _draw(self, scores: Scores, rows: Tensor, draws: Draws) -> Tensor:
+        """Draw a token for each row, looking at as many of the largest scores as the truncations need."""
+        token = torch.empty_like(rows)
+        left = torch.arange(len(rows), device=rows.device)
+        for width in (*(w for w in _WIDTHS if w < scores.vocabulary), scores.vocabulary):
+            drawn, enough = self._draw_within(width, scores, rows[left], draws.of_rows(left))
+            enough |= width == scores.vocabulary
+            token[left[enough]] = drawn[enough]
+            left = left[~enough]
+            if not left.numel():
                 break
-            scores_BV = (view.logits_BV if edited is None else edited)[rest]
-            token[rest], decided[rest] = self._draw_from(scores_BV, width, view.draws.of_rows(rest))
-        return advance_alone(view, token)
+        return token
 
-    def _draw_from(self, scores_BV: Tensor, width: int | None, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Draw, looking at the `width` largest scores (None: at all of them); and whether that was enough."""
-        vocabulary = scores_BV.shape[1]
-        score, ids = top_by_value_then_id(scores_BV, width or vocabulary)
-        candidates = self._candidates(score, lambda t: torch.logsumexp(scores_BV / t, -1), lambda: scores_BV)
-        token, decided = self._draw(candidates, ids, draws)
-        return token, decided | (score.shape[1] == vocabulary)
-
-    def _candidates(
-        self, score_BK: Tensor, log_z: Callable[[float], Tensor], scores_BV: Callable[[], Tensor]
-    ) -> Candidates:
-        def mean_score() -> Tensor:
-            scaled = scores_BV() / self.temperature
-            return (torch.softmax(scaled, -1) * scaled.masked_fill(scaled == -torch.inf, 0.0)).sum(-1)
-
-        return Candidates(
-            score_BK=score_BK / self.temperature,
-            kept_BK=score_BK > -torch.inf,
-            log_z=lambda: log_z(self.temperature),
-            mean_score=mean_score,
+    def _draw_within(self, width: int, scores: Scores, rows: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Draw from the `width` largest scores, and say for which rows that was enough to know what is kept."""
+        score, ids = scores.top(rows, width)
+        candidates = Candidates(
+            score_BK=score / self.temperature,
+            kept_BK=score > -torch.inf,
+            log_z=lambda: scores.log_normalizer(rows, self.temperature),
+            mean_score=lambda: scores.mean_score(rows, self.temperature),
         )
-
-    def _draw(self, candidates: Candidates, ids_BK: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         for truncation in self.truncations():
             candidates = truncation(candidates)
-        noisy = candidates.score_BK + draws.gumbel(ids_BK)
-        at = noisy.masked_fill(~candidates.kept_BK, -torch.inf).argmax(-1, keepdim=True)
-        decided = (
-            candidates.cut_B if candidates.cut_B is not None else torch.zeros_like(at.squeeze(1), dtype=torch.bool)
-        )
-        return ids_BK.gather(1, at).squeeze(1), decided
+        noisy = (candidates.score_BK + draws.gumbel(ids)).masked_fill(~candidates.kept_BK, -torch.inf)
+        token = ids.gather(1, noisy.argmax(-1, keepdim=True)).squeeze(1)
+        return token, torch.zeros_like(rows, dtype=torch.bool) if candidates.cut_B is None else candidates.cut_B.clone()
 
     def generation_config(self) -> dict[str, Any]:
         return {
@@ -103,12 +85,18 @@ class Sampler(Strategy):
         }
 
 
-def top_by_value_then_id(scores_BV: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest scores and their ids, [B, k], ordered by (value down, id up): `topk` leaves ties in any order."""
-    value, ids = torch.topk(scores_BV, min(k, scores_BV.shape[1]))
-    ids, by_id = ids.sort(dim=-1)
-    value, by_value = value.gather(1, by_id).sort(dim=-1, descending=True, stable=True)
-    return value, ids.gather(1, by_value)
+def draw_from_all(scores_BV: Tensor, temperature: float, draws: Draws) -> Tensor:
+    """Gumbel-max over the whole vocabulary, [B]: score and noise are made and forgotten chunk by chunk."""
+    best = scores_BV.new_full((len(scores_BV),), -torch.inf)
+    token = torch.zeros(len(scores_BV), dtype=torch.int64, device=scores_BV.device)
+    start = 0
+    for chunk in chunks(scores_BV):
+        ids = torch.arange(start, start + chunk.shape[1], device=chunk.device)
+        here, at = (chunk / temperature + draws.gumbel(ids[None, :])).max(-1)
+        better = here > best
+        best, token = torch.where(better, here, best), torch.where(better, at + start, token)
+        start += chunk.shape[1]
+    return token
 
 
 @dataclass(frozen=True, kw_only=True)
