@@ -90,10 +90,11 @@ class PackedCache:
                     buffer[target, :, start : self.column] = buffer[source, :, start : self.column]
 
     def reserve(self, slots: int, columns: int) -> None:
-        """Grow the buffers to at least this size."""
-        slots, columns = max(slots, self.slots), max(columns, self.columns)
-        if (slots, columns) == (self.slots, self.columns):
+        """Grow the buffers to at least this size; rows come by the half, so that growing stays rare."""
+        if slots <= self.slots and columns <= self.columns:
             return
+        slots = self.slots if slots <= self.slots else max(slots, self.slots * 3 // 2)
+        columns = max(columns, self.columns)
         for layer in self.layers:
             layer.keys = _grown(layer.keys, slots, columns)
             layer.values = _grown(layer.values, slots, columns)

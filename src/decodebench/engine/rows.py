@@ -117,9 +117,6 @@ class Rows(ABC):
     def _tensor(self, values: Sequence[Any]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
 
-    def _float(self, logits: Tensor) -> Tensor:
-        return logits.to(device=self.device, dtype=torch.float32)
-
 
 class CachedRows(Rows):
     """Rows with a key-value cache: a step feeds one token a row."""
@@ -145,7 +142,7 @@ class CachedRows(Rows):
         rows = layer_key_values(out.past_key_values)
         if rows is None:
             raise TypeError(f"{type(self.model).__name__} keeps no plain key-value cache")
-        logits_NV = self._float(out.logits[:, -1])
+        logits_NV = out.logits[:, -1].to(self.device)
         return [
             Prefix(
                 ids=prompt,
@@ -164,7 +161,7 @@ class CachedRows(Rows):
         cache = self._cache
         if self.count == 0:
             cache.column = 0
-        cache.reserve(_rounded(rows, 8), longest_new + 1)
+        cache.reserve(rows, longest_new + 1)
         if cache.column < longest_new:
             cache.align(longest_new, self.count, max(self._length, default=0))
         for slot, prefix in enumerate(prefixes, start=self.count):
@@ -179,7 +176,7 @@ class CachedRows(Rows):
             return []
         slots, sources, targets = _place(parents)
         cache = self._cache
-        cache.reserve(_rounded(count, 8), 0)
+        cache.reserve(count, 0)
         cache.copy(sources, targets, start=cache.column - max(self._length[s] for s in sources) if sources else 0)
         length, fed = [0] * count, [0] * count
         for slot, parent, token in zip(slots, parents, tokens, strict=True):
@@ -199,7 +196,7 @@ class CachedRows(Rows):
         self._length = [n + 1 for n in length]
         self.tokens_computed += count
         hidden = {i: out.hidden_states[i][:, -1].to(self.device) for i in self.hidden_layers}
-        self._publish(self._float(out.logits[:, -1]), hidden)
+        self._publish(out.logits[:, -1].to(self.device), hidden)
         return slots
 
     def _make_room(self, longest: int) -> None:
@@ -258,14 +255,10 @@ class WholeRows(Rows):
         out = self._forward(ids_NT, use_cache=False)
         at = self._tensor([len(ids) - 1 for ids in sequences])
         last = out.logits[torch.arange(len(sequences), device=out.logits.device), at.to(out.logits.device)]
-        return self._float(last), {i: out.hidden_states[i].to(self.device) for i in self.hidden_layers}
+        return last.to(self.device), {i: out.hidden_states[i].to(self.device) for i in self.hidden_layers}
 
     def scrub(self, row: int) -> None:
         """Nothing is kept between steps but token ids."""
-
-
-def _rounded(n: int, to: int) -> int:
-    return -(-n // to) * to
 
 
 def _place(parents: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
