@@ -10,9 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from decodebench.records import SCHEMA_VERSION, Generation, Measurement, Timing
+from decodebench.report.comparison import compare
+from decodebench.report.folder import load
+from decodebench.report.markdown import markdown
+from decodebench.report.page import page
 
 NO_TTFT = "the first token of a beam search is known only at its end"
 NO_INTERVAL = "one prompt only: an interval needs two"
+TOO_FEW = "2 prompts: an interval needs at least 10"
 PROMPTS = {
     "greeting": "야! 너는 AI지? 정말로 말을 알아듣니?",
     "markup": '<b>"Fish & chips"</b>, said the `chef`,',
@@ -151,3 +156,10 @@ def golden(folder: Path) -> Path:
         peak_reason="not measured on a CPU",
     )
     return save(folder, manifest(cells, failed), generations, measurements, [timing])
+
+
+def pages(run_dir: Path) -> tuple[str, str]:
+    """report.md and report.html without the plots, which take most of the time."""
+    run = load(run_dir)
+    comparison = compare(run)
+    return markdown(run, comparison, []), page(run, comparison, [])

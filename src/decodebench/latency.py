@@ -72,14 +72,14 @@ def _time(loaded: LoadedModel, call: TimedCall, number: int, clock: Clock) -> Ti
     def stamp(input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Called by `generate` once a step, for every method: note when the first token is there; never stop."""
         if not steps:
-            _synchronize(loaded.device)
+            synchronize(loaded.device)
             steps.append(clock())
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
     torch.manual_seed(number)  # `generate` takes no seed: the timed draws are the same in each session
     gc.collect()
-    with torch.inference_mode(), _peak_memory(loaded.device) as peak:
-        _synchronize(loaded.device)
+    with torch.inference_mode(), peak_memory(loaded.device) as peak:
+        synchronize(loaded.device)
         start = clock()
         out = loaded.model.generate(
             ids,
@@ -87,7 +87,7 @@ def _time(loaded: LoadedModel, call: TimedCall, number: int, clock: Clock) -> Ti
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([stamp]),
         )
-        _synchronize(loaded.device)
+        synchronize(loaded.device)
         end = clock()
     bytes_, why = peak()
     return Timing(
@@ -105,13 +105,13 @@ def _time(loaded: LoadedModel, call: TimedCall, number: int, clock: Clock) -> Ti
     )
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
-def _peak_memory(device: torch.device) -> Iterator[Callable[[], tuple[int | None, str | None]]]:
+def peak_memory(device: torch.device) -> Iterator[Callable[[], tuple[int | None, str | None]]]:
     """Peak memory in the block: of the allocator on CUDA, of the process on Linux (its high-water mark is reset)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

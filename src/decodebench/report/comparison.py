@@ -15,15 +15,32 @@ from decodebench.report.formats import ARROWS, one_line
 HEADLINE = (
     "diversity",
     "rep_4",
-    "distinct_2",
     "loop_share",
     "perplexity",
+    "e2e_s",
     "tok_per_s",
     "ttft_s",
     "length",
-    "e2e_s",
+    "distinct_2",
 )
 """The metrics of the short table, the most telling first."""
+GROUPS = {
+    "quality": (
+        "diversity",
+        "rep_2",
+        "rep_3",
+        "rep_4",
+        "loop_share",
+        "distinct_1",
+        "distinct_2",
+        "distinct_3",
+        "distinct_4",
+    ),
+    "likelihood": ("perplexity", "perplexity_text"),
+    "length": ("length", "eos_share", "empty_share", "delivered_tokens"),
+    "cost": ("computed_tokens", "ttft_s", "e2e_s", "tok_per_s", "peak_bytes"),
+}
+"""The metrics in the order in which they are shown, in groups; any other metric comes last, as `other`."""
 N_GRAM_UNITS = ("", "_characters", "_words")
 
 
@@ -39,6 +56,27 @@ class Metric:
     def title(self) -> str:
         """The name with an arrow to the better side."""
         return self.name + ARROWS[self.direction]
+
+    @property
+    def unit_shown(self) -> str:
+        """The unit to write beside the name: nothing where there is no dimension, or where the name ends in it."""
+        named = self._base.endswith(self.unit.replace("/", "_per_"))
+        return "" if self.unit == "1" or named else self.unit
+
+    @property
+    def group(self) -> str:
+        """The group of GROUPS that it belongs to, or `other`."""
+        return next((group for group, names in GROUPS.items() if self._base in names), "other")
+
+    @property
+    def place(self) -> int:
+        """Where it comes in the order of GROUPS."""
+        order = [name for names in GROUPS.values() for name in names]
+        return order.index(self._base) if self._base in order else len(order)
+
+    @property
+    def _base(self) -> str:
+        return self.name.removesuffix("_characters").removesuffix("_words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +105,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The cells in the order of the manifest, and every metric in the order in which it was measured."""
+    """The cells in the order of the manifest, and every metric in the order of GROUPS."""
 
     rows: tuple[Row, ...]
     metrics: tuple[Metric, ...]
@@ -87,6 +125,13 @@ class Comparison:
         wanted = [name + unit for name in HEADLINE for unit in N_GRAM_UNITS]
         found = sorted((m for m in self.metrics if m.name in wanted), key=lambda m: wanted.index(m.name))
         return tuple(found) or self.metrics[:8]
+
+    def best(self, metric: Metric) -> float | None:
+        """The best value among the cells; None where no side is better, or where there is nothing to choose."""
+        values = {value for row in self.rows if (value := row.value(metric)) is not None}
+        if metric.direction == "none" or len(values) < 2:
+            return None
+        return max(values) if metric.direction == "higher" else min(values)
 
 
 def labels(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -126,7 +171,8 @@ def compare(run: Run) -> Comparison:
         )
         for cell in run.manifest["cells"]
     ]
-    return Comparison(rows=(*rows, *_unlisted(errors)), metrics=tuple(metrics.values()))
+    ordered = tuple(sorted(metrics.values(), key=lambda metric: metric.place))
+    return Comparison(rows=(*rows, *_unlisted(errors)), metrics=ordered)
 
 
 def _unlisted(errors: Mapping[str, str]) -> Iterable[Row]:

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from wcwidth import wcswidth, wcwidth
+
 from decodebench.records import Direction
 
 MISSING = "–"
@@ -47,6 +49,19 @@ def visible(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def edges(text: str) -> tuple[str, str, str]:
+    """The text in three: its first newlines as ↵, what is between, its last newlines as ↵.
+
+    White space beside those newlines goes with them, since nobody would see it.
+    """
+    body = text.strip()
+    if not body:
+        return ("↵" * text.count("\n"), "", "") if "\n" in text else ("", text, "")
+    start, end = text.index(body), text.index(body) + len(body)
+    before, after = text[:start].rpartition("\n"), text[end:].partition("\n")
+    return "↵" * text[:start].count("\n"), before[2] + body + after[0], "↵" * text[end:].count("\n")
+
+
 def one_line(text: str) -> str:
     """The text on one line, for labels and messages."""
     return visible(" ".join(text.split()))
@@ -58,12 +73,35 @@ def markdown_inline(text: str) -> str:
 
 
 def markdown_fence(text: str) -> str:
-    """A text in a code fence longer than any run of backticks in it."""
+    """A text in a code fence longer than any run of backticks in it; newlines at its ends are shown as ↵."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{visible(text)}\n{fence}"
+    return f"{fence}text\n{visible(''.join(edges(text)))}\n{fence}"
 
 
 def language(text: str) -> str:
     """The `lang` of a text as far as its letters tell: `ko` where there is Hangul, else empty (unknown)."""
     return "ko" if any(unicodedata.name(letter, "").startswith("HANGUL") for letter in text) else ""
+
+
+def clip(text: str, width: int) -> str:
+    """The text in at most `width` columns of a terminal (Hangul takes two), with an ellipsis where it was cut."""
+    return text if wcswidth(text) <= width else _first(text, width - 1) + "…"
+
+
+def shorten(text: str, width: int) -> str:
+    """As `clip`, but cut in the middle: labels of one run often differ in the numbers at their end."""
+    if wcswidth(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return _first(text, width - 1 - tail) + "…" + _first(text[::-1], tail)[::-1]
+
+
+def _first(text: str, width: int) -> str:
+    """As many letters from the start as fit."""
+    used = 0
+    for at, letter in enumerate(text):
+        used += max(0, wcwidth(letter))
+        if used > width:
+            return text[:at]
+    return text

@@ -1,27 +1,28 @@
 """report.md: the run as a page that reads well as plain text and on a code host."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+
+from tabulate import tabulate
 
 from decodebench.report import summary
-from decodebench.report.comparison import Comparison
-from decodebench.report.figures import LeftOut, Plot
+from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.folder import Run
-from decodebench.report.formats import markdown_fence, markdown_inline, superscript
-from decodebench.report.notes import footnotes, no_interval
-from decodebench.report.tables import markdown_all_metrics, markdown_table
-from decodebench.report.texts import PromptTexts, by_prompt, facts, heading
+from decodebench.report.formats import interval, markdown_fence, markdown_inline, one_line, superscript
+from decodebench.report.notes import Footnotes, certainty, footnotes
+from decodebench.report.plots import LeftOut, Plot
+from decodebench.report.texts import OPEN_PROMPTS, PromptTexts, by_prompt, facts, more
 
 
 def markdown(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) -> str:
     """The whole page. Images are linked relative to the run folder."""
     blocks = [
         *_opening(run),
-        *_comparison(comparison),
         *_failed(comparison),
+        *_comparison(comparison),
+        *_texts(list(by_prompt(run, comparison))),
         *_plots(plots),
         *_details(run, comparison),
-        "## Texts",
-        *(block for prompt in by_prompt(run, comparison) for block in _texts(prompt)),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -30,16 +31,8 @@ def _opening(run: Run) -> Iterator[str]:
     yield f"# {markdown_inline(str(run.manifest.get('name') or run.path.name))}"
     if command := run.manifest.get("command"):
         yield markdown_fence(str(command))
-    yield _list([*summary.models(run.manifest), *summary.prompt_sets(run.manifest)])
-
-
-def _comparison(comparison: Comparison) -> Iterator[str]:
-    yield "## Comparison"
-    metrics = comparison.headline
-    yield markdown_table(comparison, metrics)
-    arrows = "↑ higher is better, ↓ lower is better; [low, high] is the interval."
-    lines = [f"{superscript(note.mark)} {note.reason} ({note.where})" for note in footnotes(comparison, metrics).notes]
-    yield "  \n".join(markdown_inline(line) for line in [arrows, *lines, *no_interval(comparison, metrics)])
+    if opening := summary.opening(run.manifest):
+        yield markdown_inline(opening)
 
 
 def _failed(comparison: Comparison) -> Iterator[str]:
@@ -47,6 +40,52 @@ def _failed(comparison: Comparison) -> Iterator[str]:
     if failed:
         yield "## Failed cells"
         yield _list(failed)
+
+
+def _comparison(comparison: Comparison) -> Iterator[str]:
+    metrics = comparison.headline
+    yield "## Comparison"
+    yield _table(comparison, metrics)
+    legend = "↑ higher is better, ↓ lower is better, \\[low, high\\] is the interval, the best value is **bold**."
+    yield _lines([legend], _notes(comparison, metrics))
+
+
+def _notes(comparison: Comparison, metrics: Sequence[Metric]) -> list[str]:
+    lines = [f"{superscript(note.mark)} {note.reason} ({note.where})" for note in footnotes(comparison, metrics).notes]
+    return [markdown_inline(line) for line in (*certainty(comparison, metrics), *lines)]
+
+
+def _lines(*parts: Sequence[str]) -> str:
+    """Lines of one paragraph, each on its own."""
+    return "  \n".join(line for part in parts for line in part)
+
+
+def _texts(prompts: Sequence[PromptTexts]) -> Iterator[str]:
+    yield "## Texts"
+    yield "Each text continues its prompt. ↵: a newline at its end; cut: by the limit of length; ended: by itself."
+    for number, prompt in enumerate(prompts):
+        name = f"{prompt.prompts} · {prompt.prompt_id}"
+        if number < OPEN_PROMPTS:
+            yield f"### {markdown_inline(name)}"
+            yield from _texts_of(prompt)
+        else:
+            yield from _folded(name, _texts_of(prompt))
+
+
+def _texts_of(prompt: PromptTexts) -> Iterator[str]:
+    yield markdown_fence(prompt.prompt)
+    for row, texts in prompt.columns:
+        yield f"**{markdown_inline(row.label)}** · {facts(texts[0])}"
+        yield markdown_fence(texts[0].text)
+        others = [block for text in texts[1:] for block in (facts(text), markdown_fence(text.text))]
+        if others:
+            yield from _folded(f"{row.label}: {more(texts)}", others)
+
+
+def _folded(title: str, blocks: Iterable[str]) -> Iterator[str]:
+    yield f"<details><summary>{escape(one_line(title))}</summary>"
+    yield from blocks
+    yield "</details>"
 
 
 def _plots(plots: Sequence[Plot | LeftOut]) -> Iterator[str]:
@@ -60,29 +99,56 @@ def _plots(plots: Sequence[Plot | LeftOut]) -> Iterator[str]:
 
 
 def _details(run: Run, comparison: Comparison) -> Iterator[str]:
-    if facts := summary.work(run):
-        yield "## What the run did"
-        yield _list(facts)
     if comparison.metrics:
         yield "## Every metric"
-        yield markdown_all_metrics(comparison)
-        notes = footnotes(comparison, comparison.metrics).notes
-        if notes:
-            yield "  \n".join(markdown_inline(f"{superscript(n.mark)} {n.reason} ({n.where})") for n in notes)
-    if facts := summary.setting(run.manifest):
-        yield "## Setting"
-        yield _list(facts)
+        yield _every_metric(comparison)
+        if notes := _notes(comparison, comparison.metrics):
+            yield _lines(notes)
+    for title, known in summary.details(run):
+        yield f"## {title}"
+        yield _list(known)
 
 
-def _texts(prompt: PromptTexts) -> Iterator[str]:
-    yield f"### {markdown_inline(f'{prompt.prompts} · {prompt.prompt_id}')}"
-    yield markdown_fence(prompt.prompt)
-    for row, texts in prompt.columns:
-        yield f"#### {markdown_inline(row.label)}"
-        for text in texts:
-            yield f"*{heading(text)} · {facts(text)}*"
-            yield markdown_fence(text.text)
+def _table(comparison: Comparison, metrics: Sequence[Metric]) -> str:
+    """The cells as rows, the metrics as columns; a failed cell with its error."""
+    marks = footnotes(comparison, metrics)
+    body = []
+    for row in comparison.rows:
+        if row.error:
+            cells = [markdown_inline(f"failed: {row.error}"), *[""] * (len(metrics) - 1)]
+        else:
+            cells = [_value(comparison, row, metric, marks) for metric in metrics]
+        body.append([markdown_inline(row.label), *cells])
+    headers = [_title(metric) for metric in metrics] or ["result"]
+    return _pipe_table(["strategy", *headers], body)
 
 
-def _list(facts: Sequence[tuple[str, str]]) -> str:
-    return "\n".join(f"- **{markdown_inline(name)}**: {markdown_inline(text)}" for name, text in facts)
+def _every_metric(comparison: Comparison) -> str:
+    """Every metric as a row, the cells that did not fail as columns."""
+    rows = [row for row in comparison.rows if not row.error]
+    marks = footnotes(comparison, comparison.metrics)
+    body = [
+        [_title(metric), *(_value(comparison, row, metric, marks) for row in rows)] for metric in comparison.metrics
+    ]
+    return _pipe_table(["metric", *(markdown_inline(row.label) for row in rows)], body)
+
+
+def _title(metric: Metric) -> str:
+    return markdown_inline(f"{metric.title} ({metric.unit_shown})" if metric.unit_shown else metric.title)
+
+
+def _value(comparison: Comparison, row: Row, metric: Metric, marks: Footnotes) -> str:
+    text, found = marks.value(row, metric), row.measured.get(metric.name)
+    if found is None or found.value is None:
+        return text
+    value = f"**{text}**" if found.value == comparison.best(metric) else text
+    return f"{value} {interval(found.ci_low, found.ci_high, metric.unit)}".rstrip()
+
+
+def _pipe_table(headers: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    aligned = ["left", *("right" for _ in headers[1:])]
+    return tabulate(body, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=aligned if body else None)
+
+
+def _list(known: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{markdown_inline(name)}**: {markdown_inline(text)}" for name, text in known)

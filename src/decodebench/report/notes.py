@@ -1,10 +1,13 @@
-"""The footnotes of a comparison: why a value or an interval is missing, each reason once."""
+"""What is said below a comparison: why a value is missing, and how sure the others are; each reason once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from decodebench.report.comparison import Comparison, Metric
-from decodebench.report.formats import one_line
+from decodebench.report.comparison import Comparison, Metric, Row
+from decodebench.report.formats import MISSING, number, one_line, superscript
+
+CONFIDENCE_PERCENT = 95
+"""What intervals cover: `stats.CONFIDENCE`, not imported since it would bring scipy into a stage that only reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,11 @@ class Footnotes:
 
     notes: tuple[Note, ...]
     marks: Mapping[tuple[str, str], int]
+
+    def value(self, row: Row, metric: Metric) -> str:
+        """The value as text, or a dash with the number of its note."""
+        value = row.value(metric)
+        return MISSING + superscript(self.marks[row.cell, metric.name]) if value is None else number(value, metric.unit)
 
 
 def footnotes(comparison: Comparison, metrics: Sequence[Metric]) -> Footnotes:
@@ -44,16 +52,44 @@ def footnotes(comparison: Comparison, metrics: Sequence[Metric]) -> Footnotes:
     return Footnotes(notes=tuple(notes), marks=marks)
 
 
-def no_interval(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """One line for each reason why a value has no interval: `no interval: <reason> (length, tok_per_s)`."""
-    lacking: dict[str, dict[str, None]] = {}
+def has_intervals(comparison: Comparison, metrics: Sequence[Metric]) -> bool:
+    """Whether any of these values has an interval."""
+    found = (row.measured.get(metric.name) for row in comparison.rows for metric in metrics)
+    return any(each is not None and each.value is not None and each.ci_low is not None for each in found)
+
+
+def certainty(comparison: Comparison, metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """How sure the values are: one sentence for all of them, then one for each exception from it.
+
+    Without any interval: `No intervals: <the commonest reason>. Differences may be chance.`
+    """
+    lacking: dict[str, dict[str, list[str]]] = {}
+    valued: dict[str, list[str]] = {}
     for row in comparison.rows:
         for metric in metrics:
             found = row.measured.get(metric.name)
-            if found and found.value is not None and (found.ci_low is None or found.ci_high is None):
-                reason = one_line(found.reason or "no reason was recorded")
-                lacking.setdefault(reason, {})[metric.name] = None
-    return tuple(f"no interval: {reason} ({', '.join(names)})" for reason, names in lacking.items())
+            if found is None or found.value is None:
+                continue
+            valued.setdefault(metric.name, []).append(row.label)
+            if found.ci_low is None or found.ci_high is None:
+                reason = one_line(found.reason or "no reason was recorded").replace(": ", ", ")
+                lacking.setdefault(reason, {}).setdefault(metric.name, []).append(row.label)
+    where = {reason: _without_interval(by_metric, valued) for reason, by_metric in lacking.items()}
+    if has_intervals(comparison, metrics):
+        first = f"Intervals are {CONFIDENCE_PERCENT}%, over prompts; where two overlap, the difference may be chance."
+        return first, *(f"No interval for {places}: {reason}." for reason, places in where.items())
+    if not lacking:
+        return ()
+    main = max(lacking, key=lambda reason: sum(map(len, lacking[reason].values())))
+    others = (f"{places}: {reason}." for reason, places in where.items() if reason != main)
+    return f"No intervals: {main}. Differences may be chance.", *others
+
+
+def _without_interval(by_metric: Mapping[str, Sequence[str]], valued: Mapping[str, Sequence[str]]) -> str:
+    """Metrics that have no interval in any cell are named alone, others with their cells."""
+    alone = [metric for metric, cells in by_metric.items() if list(cells) == list(valued[metric])]
+    rest = {metric: cells for metric, cells in by_metric.items() if metric not in alone}
+    return "; ".join(part for part in (", ".join(alone), _where(rest, ())) if part)
 
 
 def _where(by_metric: Mapping[str, Sequence[str]], everywhere: tuple[str, ...]) -> str:

@@ -11,11 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from decodebench.report import summary
 from decodebench.report.comparison import Comparison, Metric, Row
-from decodebench.report.figures import LeftOut, Plot
 from decodebench.report.folder import Run
-from decodebench.report.formats import MISSING, interval, language, number, one_line, visible
-from decodebench.report.notes import Footnotes, footnotes, no_interval
-from decodebench.report.texts import by_prompt, facts, heading
+from decodebench.report.fonts import font_face
+from decodebench.report.formats import MISSING, edges, interval, language, number, one_line, visible
+from decodebench.report.notes import Footnotes, certainty, footnotes
+from decodebench.report.plots import LeftOut, Plot
+from decodebench.report.texts import OPEN_PROMPTS, by_prompt, facts, more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +30,13 @@ class Whisker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A table cell: the value and its interval as text, the number of its note, and the drawn interval."""
+    """A table cell: value and interval as text, the number of its note, the drawn interval, whether it is the best."""
 
     text: str
     interval: str = ""
     note: int | None = None
     whisker: Whisker | None = None
+    best: bool = False
     hint: str = ""
 
 
@@ -44,18 +46,20 @@ def page(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) -> s
     context = {
         "title": str(run.manifest.get("name") or run.path.name),
         "command": run.manifest.get("command"),
-        "opening": [*summary.models(run.manifest), *summary.prompt_sets(run.manifest)],
-        "setting": summary.setting(run.manifest),
-        "work": summary.work(run),
+        "opening": summary.opening(run.manifest),
+        "details": summary.details(run),
         "failed": [row for row in comparison.rows if row.error],
         "headline": table(comparison, metrics),
         "everything": table(comparison, comparison.metrics),
         "plots": [plot for plot in plots if isinstance(plot, Plot)],
         "left_out": [plot for plot in plots if isinstance(plot, LeftOut)],
         "prompts": list(by_prompt(run, comparison)),
+        "open_prompts": OPEN_PROMPTS,
         "manifest": json.dumps(run.manifest, ensure_ascii=False, indent=2),
     }
-    return _template().render(context)
+    html = _template().render(context)
+    # The first </head> is the template's own: everything of the run is escaped.
+    return html.replace("</head>", f"{font_face(html)}</head>", 1)
 
 
 def _template() -> Template:
@@ -67,7 +71,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"visible": visible, "one_line": one_line, "language": language, "data_uri": _data_uri}
-    environment.filters |= {"heading": heading, "facts": facts}
+    environment.filters |= {"edges": edges, "facts": facts, "more": more}
     return environment.get_template("page.html.j2")
 
 
@@ -82,23 +86,29 @@ def table(comparison: Comparison, metrics: Sequence[Metric]) -> dict[str, Any]:
     return {
         "metrics": metrics,
         "rows": [
-            (row, [_value(row, metric, marks, ranges[metric.name]) for metric in metrics]) for row in comparison.rows
+            (row, [_value(comparison, row, metric, marks, ranges[metric.name]) for metric in metrics])
+            for row in comparison.rows
         ],
         "notes": marks.notes,
-        "no_interval": no_interval(comparison, metrics),
+        "certainty": certainty(comparison, metrics),
     }
 
 
-def _value(row: Row, metric: Metric, marks: Footnotes, limits: tuple[float, float] | None) -> Value:
+def _value(
+    comparison: Comparison, row: Row, metric: Metric, marks: Footnotes, limits: tuple[float, float] | None
+) -> Value:
     found = row.measured.get(metric.name)
     if found is None or found.value is None:
         return Value(text=MISSING, note=marks.marks.get((row.cell, metric.name)))
     low, high = found.ci_low, found.ci_high
+    whisker = None if low is None or high is None or limits is None else _whisker(found.value, low, high, limits)
+    unit = "" if metric.unit == "1" else f" {metric.unit}"
     return Value(
         text=number(found.value, metric.unit),
         interval=interval(low, high, metric.unit),
-        whisker=_whisker(found.value, low, high, limits) if limits else None,
-        hint=f"{metric.name} of {row.label}: {found.value!r} {metric.unit}, n={found.n}, version {found.version}",
+        whisker=whisker,
+        best=found.value == comparison.best(metric),
+        hint=f"{metric.name} of {row.label}: {found.value!r}{unit}, n={found.n}, version {found.version}",
     )
 
 
@@ -115,11 +125,7 @@ def _spots(comparison: Comparison, metric: Metric) -> Iterator[float]:
             yield from (spot for spot in (found.ci_low, found.value, found.ci_high) if spot is not None)
 
 
-def _whisker(value: float, low: float | None, high: float | None, limits: tuple[float, float]) -> Whisker:
+def _whisker(value: float, low: float, high: float, limits: tuple[float, float]) -> Whisker:
     first, last = limits
-
-    def place(spot: float) -> float:
-        return round(100 * (spot - first) / (last - first), 1)
-
-    start, end = (place(value), place(value)) if low is None or high is None else (place(low), place(high))
-    return Whisker(start=start, width=round(end - start, 1), point=place(value))
+    start, point, end = (round(100 * (spot - first) / (last - first), 1) for spot in (low, value, high))
+    return Whisker(start=start, width=round(end - start, 1), point=point)

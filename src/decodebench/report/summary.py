@@ -10,23 +10,49 @@ Facts = list[tuple[str, str]]
 """Pairs of a name and what is to be said of it."""
 
 
+def opening(manifest: Mapping[str, Any]) -> str:
+    """What was run, on one line: `gemma3_270m: 268 M parameters, cpu float32 · seed_ko: 2 prompts`."""
+    models, sets = manifest.get("models") or {}, manifest.get("prompts") or {}
+    parts = [(name, [*_size(model), *_where(model)]) for name, model in models.items()]
+    parts += [(name, [_count(each)] if "count" in each else []) for name, each in sets.items()]
+    return " · ".join(f"{name}: {', '.join(known)}" if known else name for name, known in parts)
+
+
+def details(run: Run) -> list[tuple[str, Facts]]:
+    """What is known of a run, under headings; those with nothing to say are left out."""
+    sections = [
+        ("What the run did", work(run)),
+        ("Models and prompts", [*models(run.manifest), *prompt_sets(run.manifest)]),
+        ("Setting", setting(run.manifest)),
+    ]
+    return [(title, facts) for title, facts in sections if facts]
+
+
 def models(manifest: Mapping[str, Any]) -> Facts:
-    """One line for each model: where it came from, how it ran, under which licence."""
+    """One line for each model: where it came from, how it ran, how exactly, under which licence."""
     return [(name, ", ".join(_model(model))) for name, model in (manifest.get("models") or {}).items()]
 
 
 def _model(model: Mapping[str, Any]) -> Iterator[str]:
     if source := model.get("source"):
         yield str(source)
-    if parameters := model.get("parameters"):
-        yield f"{parameters / 1e6:,.0f} M parameters"
-    if where := [str(model[key]) for key in ("device", "dtype") if model.get(key)]:
-        yield " ".join(where)
+    yield from _size(model)
+    yield from _where(model)
     if forward := model.get("forward"):
         yield f"{forward} forward"
-    yield f"licence: {model.get('licence') or 'not recorded'}"
     if exactness := model.get("exactness"):
         yield str(exactness)
+    yield f"licence: {model.get('licence') or 'not recorded'}"
+
+
+def _size(model: Mapping[str, Any]) -> Iterator[str]:
+    if parameters := model.get("parameters"):
+        yield f"{parameters / 1e6:,.0f} M parameters" if parameters >= 1e6 else f"{parameters:,} parameters"
+
+
+def _where(model: Mapping[str, Any]) -> Iterator[str]:
+    if where := [str(model[key]) for key in ("device", "dtype") if model.get(key)]:
+        yield " ".join(where)
 
 
 def prompt_sets(manifest: Mapping[str, Any]) -> Facts:
@@ -36,11 +62,15 @@ def prompt_sets(manifest: Mapping[str, Any]) -> Facts:
 
 
 def _prompt_set(each: Mapping[str, Any]) -> Iterator[str]:
-    if (count := each.get("count")) is not None:
-        yield f"{count} prompt{'' if count == 1 else 's'}"
+    if each.get("count") is not None:
+        yield _count(each)
     yield f"template {each['template']!r}" if each.get("template") else "no template"
     if digest := each.get("sha256"):
         yield f"sha256 {str(digest)[:12]}"
+
+
+def _count(each: Mapping[str, Any]) -> str:
+    return f"{each['count']} prompt{'' if each['count'] == 1 else 's'}"
 
 
 def work(run: Run) -> Facts:
@@ -49,17 +79,16 @@ def work(run: Run) -> Facts:
     facts: Facts = []
     if (total := counts.get("requests_total")) is not None:
         before, decoded = counts.get("requests_stored_before", 0), counts.get("requests_decoded", 0)
-        facts.append(("requests", f"{total:,}: {decoded:,} decoded now, {before:,} stored before"))
+        facts.append(("texts", f"{total:,}, of which the last command decoded {decoded:,} and found {before:,} stored"))
     if passes := counts.get("forward_passes"):
-        facts.append(("forward passes", f"{passes:,}, of which {counts.get('prefills', 0):,} prefills"))
+        facts.append(("forward passes", f"{passes:,}, of which {counts.get('prefills', 0):,} read a prompt"))
     alone, computed = counts.get("tokens_alone"), counts.get("tokens_computed")
     if alone and computed is not None:
-        saved = f"{alone - computed:,} saved by sharing ({(alone - computed) / alone:.0%})"
-        facts.append(
-            ("tokens through the model", f"{computed:,} computed, {alone:,} if each request ran alone: {saved}")
-        )
+        difference = abs(alone - computed)
+        compared = f"{difference:,} ({difference / alone:.0%}) {'fewer' if computed <= alone else 'more'}"
+        facts.append(("tokens fed to the model", f"{computed:,}, {compared} than if each text had been made alone"))
     if seconds := run.manifest.get("seconds"):
-        facts.append(("seconds", ", ".join(f"{name} {number(value)}" for name, value in seconds.items())))
+        facts.append(("time", ", ".join(f"{name} {number(value)} s" for name, value in seconds.items())))
     if run.timings:
         facts.append(("timed calls", f"{len(run.timings):,} of model.generate, each alone (latency.parquet)"))
     return facts

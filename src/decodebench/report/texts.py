@@ -1,13 +1,16 @@
 """The texts of a run, side by side: for each prompt what every cell made of it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from decodebench.records import Generation
 from decodebench.report.comparison import Comparison, Row
 from decodebench.report.folder import Run
 from decodebench.report.formats import number
+
+OPEN_PROMPTS = 3
+"""How many prompts a page shows at once; the others are folded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +42,19 @@ def by_prompt(run: Run, comparison: Comparison) -> Iterator[PromptTexts]:
         yield PromptTexts(prompt_id=prompt_id, prompts=prompts, prompt=prompt, columns=tuple(columns))
 
 
-def heading(text: Generation) -> str:
-    """`rank 0` for what a search returned, `sample 0` for a draw."""
-    return f"{'rank' if text.is_search else 'sample'} {text.sample}"
-
-
 def facts(text: Generation) -> str:
-    """Why the text stopped, how long it is, and the mean log-probability of its tokens under the raw model."""
+    """Which text it is, its length, why it stopped, and the mean log-probability of its tokens under the raw model."""
+    stopped = {"eos": "ended", "length": "cut"}.get(text.finish_reason, text.finish_reason)
     scored = [each for each in text.token_logprobs if each is not None]
-    mean = number(math.fsum(scored) / len(scored)) if scored else "none"
-    return f"{text.finish_reason} · {text.delivered_tokens} tokens · mean logprob {mean}"
+    mean = f" · mean logprob {number(math.fsum(scored) / len(scored))}" if scored else ""
+    count = f"{text.delivered_tokens} token{'' if text.delivered_tokens == 1 else 's'}"
+    return f"{_kind(text)} {text.sample} · {count}, {stopped}{mean}"
+
+
+def more(texts: Sequence[Generation]) -> str:
+    """What comes after the first text: `4 more ranks`, `1 more sample`."""
+    return f"{len(texts) - 1} more {_kind(texts[0])}{'' if len(texts) == 2 else 's'}"
+
+
+def _kind(text: Generation) -> str:
+    return "rank" if text.is_search else "sample"

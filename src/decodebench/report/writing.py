@@ -6,12 +6,11 @@ from pathlib import Path
 
 from decodebench.errors import StoreError
 from decodebench.report.comparison import compare, to_frame
-from decodebench.report.figures import Plot
 from decodebench.report.folder import load
 from decodebench.report.markdown import markdown
 from decodebench.report.page import page
-from decodebench.report.plots import draw_all
-from decodebench.report.tables import terminal_text
+from decodebench.report.plots import Plot, draw_all
+from decodebench.report.terminal import terminal_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,195 @@
+"""What a grid of strategies costs: one `generate` after the other, `generate` in batches, and the packed engine.
+
+The three do the same work in one process, in turn, so their ratios hold although the machine's speed drifts. Beside the
+seconds stands the floor: the matrix products alone, for as many tokens as the engine fed, at the best batch size.
+
+    python benchmarks/sweep.py --quick                 two minutes
+    python benchmarks/sweep.py --dtype bfloat16        the whole ladder, 16 strategies x 8 prompts x 64 tokens
+    python benchmarks/sweep.py --random gptj_6b --no-loop --dtype float16     on a GPU, without a download
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from work import Work, packaged_work, random_work
+
+from decodebench.deploy import generation_config, generation_config_fields
+from decodebench.engine import Decoder, choose_rows
+from decodebench.latency import peak_memory, synchronize
+
+
+def notebook_loop(work: Work) -> None:
+    """What the notebook did: every strategy, every prompt, one call of `generate`."""
+    for strategy in work.strategies.values():
+        fields = generation_config_fields(strategy, eos_ids=(), pad_id=work.pad_id, limit=work.new_tokens)
+        config = generation_config(fields)
+        for prompt in work.prompts:
+            ids = torch.tensor([prompt], device=work.device)
+            work.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+
+
+def batched_generate(work: Work) -> None:
+    """What a careful user does: for every strategy one left-padded batch of all prompts."""
+    longest = max(map(len, work.prompts))
+    rows = [[work.pad_id] * (longest - len(p)) + list(p) for p in work.prompts]
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in work.prompts], device=work.device)
+    ids = torch.tensor(rows, device=work.device)
+    for strategy in work.strategies.values():
+        fields = generation_config_fields(strategy, eos_ids=(), pad_id=work.pad_id, limit=work.new_tokens)
+        work.model.generate(ids, attention_mask=mask, generation_config=generation_config(fields))
+
+
+class Packed:
+    """The engine, with what it counted."""
+
+    def __init__(self, max_rows: int) -> None:
+        self.max_rows = max_rows
+        self.counts: dict[str, int] = {}
+
+    def __call__(self, work: Work) -> None:
+        forward = choose_rows(work.model, work.device, work.vocabulary)
+        rows = forward.make_rows(work.model, work.device)
+        texts: list[Any] = []
+
+        def failure(cell: str, why: str) -> None:
+            raise RuntimeError(f"{cell}: {why}")
+
+        requests = work.requests()
+        Decoder(rows, max_rows=self.max_rows, sink=texts.extend, failure=failure).run(requests)
+        wanted = sum(request.strategy.returns for request in requests)
+        if len(texts) != wanted or any(len(t.token_ids) != work.new_tokens for t in texts):
+            raise RuntimeError(f"{len(texts)} texts of {wanted}, or texts of another length than {work.new_tokens}")
+        self.counts = {
+            "texts": len(texts),
+            "forward_passes": rows.forward_passes,
+            "tokens_computed": rows.tokens_computed,
+            "tokens_alone": sum(t.computed_tokens for t in texts),
+        }
+
+
+def matrix_floor(work: Work, tokens: int, rows: int = 128) -> tuple[float, float]:
+    """Seconds of the linear layers for so many tokens, `rows` at a time; and the measured rate in FLOP/s."""
+    seconds = flops = 0.0
+    timed: dict[tuple[int, int], float] = {}
+    with torch.inference_mode():
+        for layer in work.model.modules():
+            if not isinstance(layer, torch.nn.Linear):
+                continue
+            shape = (layer.in_features, layer.out_features)
+            if shape not in timed:
+                x = torch.randn(rows, layer.in_features, dtype=layer.weight.dtype, device=work.device)
+                timed[shape] = _median_seconds(lambda x=x, layer=layer: layer(x), work.device)
+            seconds += timed[shape]
+            flops += 2.0 * rows * shape[0] * shape[1]
+    return seconds * tokens / rows, flops / seconds
+
+
+def copy_bandwidth(device: torch.device, mebibytes: int = 512) -> float:
+    """Bytes per second of a large copy, read and written bytes counted."""
+    source = torch.ones(mebibytes * 2**18, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / _median_seconds(lambda: target.copy_(source), device)
+
+
+def _median_seconds(call: Callable[[], object], device: torch.device, repeats: int = 7) -> float:
+    seconds = []
+    for _ in range(repeats + 1):
+        synchronize(device)
+        start = time.perf_counter()
+        call()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+def measure(work: Work, contenders: dict[str, Callable[[Work], None]], rounds: int) -> dict[str, Any]:
+    """Run the contenders in turn, `rounds` times; seconds of each round and the peak memory of each contender."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    peak: dict[str, int | None] = {}
+    for number in range(rounds):
+        for name, contender in contenders.items():
+            with torch.inference_mode(), peak_memory(work.device) as read:
+                before, _ = read()
+                synchronize(work.device)
+                start = time.perf_counter()
+                contender(work)
+                synchronize(work.device)
+                seconds[name].append(time.perf_counter() - start)
+                after, _ = read()
+            if before is not None and after is not None:
+                peak[name] = max(peak.get(name) or 0, after - before)
+            print(f"round {number + 1}: {name:18s} {seconds[name][-1]:8.1f} s", flush=True)
+    return {"seconds": seconds, "peak_bytes": peak}
+
+
+def ratios(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, float]]:
+    """Each contender over the base, round by round: median, smallest and largest."""
+    result = {}
+    for name, values in seconds.items():
+        pairs = [a / b for a, b in zip(values, seconds[base], strict=True)]
+        result[name] = {"median": statistics.median(pairs), "low": min(pairs), "high": max(pairs)}
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer strategies, prompts and tokens")
+    parser.add_argument("--no-loop", action="store_true", help="leave the notebook's loop out")
+    parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument(
+        "--random", choices=("gptj_6b", "tiny"), help="random weights of this shape, made on the device"
+    )
+    parser.add_argument("--rounds", type=int, help="default 3 with --quick, else 1")
+    parser.add_argument("--max-rows", type=int, default=256)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+
+    if options.random:
+        work = random_work(options.random, options.dtype, quick=options.quick)
+    else:
+        work = packaged_work(options.dtype, quick=options.quick)
+    packed = Packed(options.max_rows)
+    contenders: dict[str, Callable[[Work], None]] = {} if options.no_loop else {"loop": notebook_loop}
+    contenders |= {"batched": batched_generate, "packed": packed}
+    measured = measure(work, contenders, options.rounds or (3 if options.quick else 1))
+    against = ratios(measured["seconds"], "packed")
+    floor_s, flop_rate = matrix_floor(work, packed.counts["tokens_computed"])
+    packed_s = statistics.median(measured["seconds"]["packed"])
+
+    print(f"\n{work.dtype} on {work.device}, {len(work.strategies)} strategies, {len(work.prompts)} prompts, ", end="")
+    print(f"{work.new_tokens} tokens; {platform.machine()}, {torch.get_num_threads()} threads")
+    print(f"packed: {packed.counts}")
+    for name, ratio in against.items():
+        seconds = statistics.median(measured["seconds"][name])
+        line = f"{name:8s} {seconds:8.1f} s   {ratio['median']:6.2f} x packed [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+        peak = measured["peak_bytes"].get(name)
+        print(line + (f"   peak over the model {peak / 1e9:.2f} GB" if peak is not None else ""))
+    print(
+        f"floor    {floor_s:8.1f} s   measured / floor {packed_s / floor_s:.2f}   ({flop_rate / 1e9:.0f} GFLOP/s, ",
+        end="",
+    )
+    print(f"copy {copy_bandwidth(work.device) / 1e9:.1f} GB/s)")
+    if options.json:
+        figures = {
+            "seconds": measured["seconds"],
+            "ratio_loop": against.get("loop"),
+            "ratio_batched": against["batched"],
+            "floor_s": floor_s,
+            "floor_ratio": packed_s / floor_s,
+            "peak_bytes": measured["peak_bytes"],
+            "counts": packed.counts,
+            "work": {"dtype": work.dtype, "strategies": list(work.strategies), "new_tokens": work.new_tokens},
+            "machine": {"device": str(work.device), "threads": torch.get_num_threads(), "torch": torch.__version__},
+        }
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
