@@ -21,8 +21,8 @@ import torch
 from work import Work, packaged_work, random_work
 
 from decodebench.deploy import generation_config, generation_config_fields
+from decodebench.device import peak_memory, synchronize
 from decodebench.engine import Decoder, choose_rows
-from decodebench.latency import peak_memory, synchronize
 
 
 def notebook_loop(work: Work) -> None:

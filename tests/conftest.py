@@ -13,7 +13,7 @@ from decodebench.model_config import ModelConfig
 from decodebench.models import LoadedModel, load
 from tiny import ARCHS, build_tiny
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # with matrices this small, threads get in each other's way: 5 times slower with 2
 
 
 @pytest.fixture(scope="session")

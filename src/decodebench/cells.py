@@ -15,6 +15,11 @@ from decodebench.records import Cell, Prompt
 from decodebench.strategies.base import Strategy
 
 _MODEL_KEYS = ("source", "id", "revision", "path", "dtype", "tokenizer", "pad_to_eos")
+_TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
+    "model": _MODEL_KEYS,
+    "prompts": ("source", "path", "id", "split", "revision", "config_name", "ids", "limit", "template"),
+    "strategy": None,  # all of them
+}
 _ONE_PER_RUN = ("name", "results", "metrics", "latency", "engine")
 
 
@@ -61,11 +66,11 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
             sets[key] = (prompts, prompts_sha256(prompts))
         job = _job(config, *sets[key])
         jobs.setdefault(job.cell.id, job)
-    labels = strategy_labels({job.cell.id: job.cell.config["strategy"] for job in jobs.values()})
+    labels = cell_labels({cell: job.cell.config for cell, job in jobs.items()})
     return Plan(
         name=first.name,
         run_dir=Path(first.results) / first.name,
-        jobs=tuple(_labelled(job, labels[job.cell.id]) for job in jobs.values()),
+        jobs=tuple(_labelled(job, **labels[cell]) for cell, job in jobs.items()),
         metrics=first.metrics,
         latency=first.latency,
         engine=first.engine,
@@ -101,26 +106,34 @@ def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
     )
 
 
-def _labelled(job: Job, label: str) -> Job:
-    return replace(job, cell=replace(job.cell, strategy=label))
+def _labelled(job: Job, *, model: str, prompts: str, strategy: str) -> Job:
+    return replace(job, cell=replace(job.cell, model=model, prompts=prompts, strategy=strategy))
 
 
-def strategy_labels(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Cell id -> the strategy's name, with the numbers in which it differs from its namesakes in the run.
+def cell_labels(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Cell id -> its `model`, `prompts` and `strategy`, each by name, with what tells it from its namesakes in the run.
 
-    `nodes` are the cells' resolved strategy nodes; two cells with the same numbers (other model, prompts or seed) have
-    the same label.
+    `configs` are the cells' resolved configurations. Two cells with the same strategy (other model, prompts or seed)
+    have the same label for it.
     """
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for node in nodes.values():
-        by_name.setdefault(str(node["name"]), []).append(node)
-    labels = {}
-    for cell, node in nodes.items():
-        name = str(node["name"])
-        differing = [k for k in node if any(other.get(k) != node[k] for other in by_name[name])]
-        labels[cell] = " ".join([name, *(f"{k}={_short(node[k])}" for k in differing)])
-    return labels
+    return {
+        cell: {
+            noun: _label(config[noun], [other[noun] for other in configs.values()], keys)
+            for noun, keys in _TELLING_KEYS.items()
+        }
+        for cell, config in configs.items()
+    }
+
+
+def _label(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], keys: Sequence[str] | None) -> str:
+    namesakes = [other for other in nodes if other["name"] == node["name"]]
+    telling = [k for k in keys or node if any(other.get(k) != node.get(k) for other in namesakes)]
+    return " ".join([str(node["name"]), *(f"{k}={_short(node.get(k))}" for k in telling)])
 
 
 def _short(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """A value on one line, as the command line would say it."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_short, value)) + "]"
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return " ".join(text.split())

@@ -16,21 +16,26 @@ def report(arguments: Sequence[str]) -> None:
 
 
 def score(arguments: Sequence[str]) -> None:
-    """Compute the metrics of a stored run again, in another unit if one is named, and render it."""
-    from decodebench.metrics import UNITS, Unit
+    """Compute the metrics of a stored run again, over the run's own unit or the one that is named, and render it."""
+    from decodebench.metrics import UNITS
     from decodebench.score import score_run
 
     run_dir = _run_dir("score", arguments, most=2)
-    unit: Unit = "tokens"
-    if len(arguments) == 2:
-        if arguments[1] not in UNITS:
-            raise ConfigError(f"score {run_dir} {arguments[1]}: {allowed_names(arguments[1], UNITS)}")
-        unit = arguments[1]  # type: ignore[assignment]
+    unit = next((unit for unit in UNITS if [unit] == list(arguments[1:])), None)
+    if unit is None and len(arguments) == 2:
+        raise ConfigError(f"score {run_dir} {arguments[1]}: {allowed_names(arguments[1], UNITS)}")
     score_run(run_dir, unit=unit)
     report([str(run_dir)])
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"report": report, "score": score}
+
+
+def command(name: str) -> Callable[[Sequence[str]], None]:
+    """The command of that name. Raises ConfigError where there is none."""
+    if name not in COMMANDS:
+        raise ConfigError(f"{name}: unknown command; {allowed_names(name, COMMANDS)} (see --help)")
+    return COMMANDS[name]
 
 
 def _run_dir(command: str, arguments: Sequence[str], most: int) -> Path:

@@ -1,5 +1,6 @@
 """conf/ -> typed configuration: where the yaml lives, and one clear error for a key or value that is not allowed."""
 
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
@@ -14,13 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 from decodebench.errors import ConfigError, allowed_names
 from decodebench.metrics import UNITS, Unit
 from decodebench.model_config import ModelConfig, check_config
-from decodebench.prompts import PromptsConfig
+from decodebench.prompts import PromptsConfig, check_template
 from decodebench.strategies.base import Strategy
-from decodebench.tokens import check_template
 
 T = TypeVar("T")
 _PLAIN = (int, float, str, bool)
 GROUPS = ("model", "prompts", "strategy", "metrics", "latency", "engine")
+KEYS = (*GROUPS, "name", "results", "seed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +56,16 @@ class LatencyConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """conf/engine: how cells are decoded together."""
+    """conf/engine: how cells are decoded together; `memory_gb` None is a quarter of what is free."""
 
-    max_rows: int = 128
+    max_rows: int = 256
+    memory_gb: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:
             raise ConfigError(f"engine.max_rows={self.max_rows}: allowed is 1 or more")
+        if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
+            raise ConfigError(f"engine.memory_gb={self.memory_gb}: allowed is a number above 0, or null")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +95,12 @@ def conf_dir() -> Path:
 def job_config(cfg: DictConfig) -> JobConfig:
     """Check a composed job and give it types. Raises ConfigError (or what the parts raise), one line each."""
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    resolved = {key: value for key, value in plain.items() if key not in ("hydra", "experiment")}
-    known = (*GROUPS, "name", "results", "seed")
-    for key in resolved:
-        if key not in known:
-            raise ConfigError(f"{key}={resolved[key]}: unknown key; {allowed_names(str(key), known)}")
-    name, results = str(resolved["name"]), str(resolved["results"])
-    if not name or name in (".", "..") or "/" in name or "\\" in name:
-        raise ConfigError(f"name={name}: allowed is one folder name, created below results={results}")
-    seed = resolved["seed"]
-    if type(seed) is not int or seed < 0:
-        raise ConfigError(f"seed={seed}: allowed is a whole number, 0 or more")
+    resolved = {key: value for key, value in plain.items() if key != "hydra"}
+    _check_run_keys(resolved)
     job = JobConfig(
-        name=name,
-        results=results,
-        seed=seed,
+        name=str(resolved["name"]),
+        results=resolved["results"],
+        seed=resolved["seed"],
         model=typed(ModelConfig, resolved["model"], "model"),
         prompts=typed(PromptsConfig, resolved["prompts"], "prompts"),
         strategy_name=str(resolved["strategy"].get("name")),
@@ -118,6 +113,22 @@ def job_config(cfg: DictConfig) -> JobConfig:
     check_config(job.model)
     check_template(job.prompts.template)
     return job
+
+
+def _check_run_keys(resolved: Mapping[str, Any]) -> None:
+    """The keys of a run that no group has, and that nothing is missing or unknown."""
+    for key in (*resolved, *KEYS):
+        if key not in KEYS:
+            raise ConfigError(f"{key}={resolved[key]}: unknown key; {allowed_names(str(key), KEYS)}")
+        if key in GROUPS and not isinstance(resolved.get(key), Mapping):
+            raise ConfigError(f"{key}={resolved.get(key)}: is missing; allowed is a name of conf/{key}")
+    results, name, seed = resolved.get("results"), resolved.get("name"), resolved.get("seed")
+    if not results or not isinstance(results, str):
+        raise ConfigError(f"results={results}: allowed is the path of a folder, in which each run has its own")
+    if type(name) not in (str, int) or str(name) in ("", ".", "..") or set("/\\") & set(str(name)):
+        raise ConfigError(f"name={name}: allowed is one folder name, created below results={results}")
+    if type(seed) is not int or seed < 0:
+        raise ConfigError(f"seed={seed}: allowed is a whole number, 0 or more")
 
 
 def build_strategy(node: Mapping[str, Any]) -> Strategy:
@@ -148,9 +159,8 @@ def typed(kind: type[T], node: Mapping[str, Any], key: str, owner: str | None = 
         try:
             OmegaConf.update(schema, name, value)
         except OmegaConfBaseException as error:
-            hint = _plain_hint(typing.get_type_hints(kind)[name])
-            allowed = getattr(hint, "__name__", str(hint))
-            raise ConfigError(f"{key}.{name}={value}: must be of type {allowed}") from error
+            allowed = _in_words(typing.get_type_hints(kind)[name])
+            raise ConfigError(f"{key}.{name}={value}: must be {allowed}") from error
     values: Any = OmegaConf.to_container(schema)
     try:
         return kind(**{name: value for name, value in values.items() if not OmegaConf.is_missing(schema, name)})
@@ -179,3 +189,8 @@ def _plain_hint(hint: Any) -> Any:
     if origin in (UnionType, typing.Union) and len(inner) == 1 and _plain_hint(inner[0]) in _PLAIN:
         return typing.Optional[_plain_hint(inner[0])]  # noqa: UP045 - OmegaConf reads this form on every Python
     return Any
+
+
+def _in_words(hint: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+    return " or ".join(words.get(part, str(part)) for part in typing.get_args(hint) or (hint,))

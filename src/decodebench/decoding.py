@@ -9,8 +9,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from decodebench.cells import Job
+from decodebench.config import EngineConfig
 from decodebench.deploy import generation_config_fields
-from decodebench.engine import Decoder, Forward, Outcome, Request
+from decodebench.device import free_bytes, peak_memory
+from decodebench.engine import Decoder, Forward, Outcome, Request, Room, room
 from decodebench.errors import ConfigError, PromptError
 from decodebench.models import LoadedModel, vocabulary
 from decodebench.records import Counts, Generation, Prompt
@@ -18,6 +20,15 @@ from decodebench.store import Key, RunStore
 from decodebench.tokens import decode, encode
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the rows were estimated to take, and what the process (on CUDA: the allocator) took while they decoded."""
+
+    room: Room
+    measured_bytes: int | None
+    measured_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,29 +111,56 @@ def _minus(total: int | None, prompt_length: int) -> int | None:
     return None if total is None else total - prompt_length
 
 
+def waiting(prepared: Sequence[Prepared], store: RunStore) -> list[Request]:
+    """The requests of which the store lacks a text."""
+    return [r for p in prepared for r in p.requests if any(key not in store.generations for key in p.keys(r))]
+
+
+def rows_that_fit(todo: Sequence[Request], loaded: LoadedModel, forward: Forward, engine: EngineConfig) -> Room | None:
+    """How many rows the memory has room for; None where nothing is left to do.
+
+    Raises ConfigError where `engine.memory_gb` is too little for one request.
+    """
+    if not todo:
+        return None
+    return room(
+        todo,
+        forward,
+        vocabulary=vocabulary(loaded.model),
+        logit_bytes=loaded.model.dtype.itemsize,
+        free_bytes=free_bytes(loaded.device),
+        memory_gb=engine.memory_gb,
+        max_rows=engine.max_rows,
+    )
+
+
 def decode_cells(
     prepared: Sequence[Prepared],
+    todo: Sequence[Request],
+    fits: Room | None,
     loaded: LoadedModel,
     forward: Forward,
     *,
-    max_rows: int,
     store: RunStore,
     failure: Callable[[str, str], None],
-) -> Counts:
-    """Decode what the store does not have yet; every finished request goes to the store at once."""
+) -> tuple[Counts, Memory | None]:
+    """Decode the waiting requests; every finished one goes to the store at once.
+
+    Returns what was done, and the memory of the rows: None where there was nothing to do.
+    """
     by_cell = {p.job.cell.id: p for p in prepared}
     prompts = {(p.job.cell.id, prompt.id): prompt for p in prepared for prompt in p.job.prompts}
     total = sum(p.job.strategy.returns * len(p.requests) for p in prepared)
-    todo = [r for p in prepared for r in p.requests if any(key not in store.generations for key in p.keys(r))]
     to_decode = sum(r.strategy.returns for r in todo)
     before = Counts(requests_total=total, requests_stored_before=total - to_decode)
-    if not todo:
-        return before
+    if fits is None:
+        return before, None
     hidden_layers = {layer for p in prepared for layer in p.job.strategy.hidden_layers}
     rows = forward.make_rows(loaded.model, loaded.device, hidden_layers)
     done = alone = 0
 
     with (
+        peak_memory(loaded.device) as peak,
         logging_redirect_tqdm(),
         tqdm(total=sum(map(_expected, todo)), unit="tok", desc=f"decoding {to_decode} texts", disable=None) as bar,
     ):
@@ -140,8 +178,10 @@ def decode_cells(
         def tick(fed: int) -> None:
             bar.update(fed)
 
-        Decoder(rows, max_rows=max_rows, sink=sink, failure=failure).run(todo, tick=tick)
-    return replace(
+        start_bytes, _ = peak()
+        Decoder(rows, max_rows=fits.max_rows, sink=sink, failure=failure).run(todo, tick=tick)
+        peak_bytes, why = peak()
+    counts = replace(
         before,
         requests_decoded=done,
         prefills=rows.prefills,
@@ -149,6 +189,8 @@ def decode_cells(
         tokens_alone=alone,
         tokens_computed=rows.tokens_computed,
     )
+    measured = None if peak_bytes is None or start_bytes is None else peak_bytes - start_bytes
+    return counts, Memory(room=fits, measured_bytes=measured, measured_reason=why)
 
 
 def _expected(request: Request) -> int:

@@ -6,15 +6,14 @@ call it, in rounds interleaved over the strategies so that a drift of the machin
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from decodebench.config import LatencyConfig
+from decodebench.device import peak_memory, synchronize
 from decodebench.models import LoadedModel
 from decodebench.records import Timing
 
@@ -103,30 +102,3 @@ def _time(loaded: LoadedModel, call: TimedCall, number: int, clock: Clock) -> Ti
         peak_bytes=bytes_,
         peak_reason=why,
     )
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-@contextmanager
-def peak_memory(device: torch.device) -> Iterator[Callable[[], tuple[int | None, str | None]]]:
-    """Peak memory in the block: of the allocator on CUDA, of the process on Linux (its high-water mark is reset)."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        yield lambda: (torch.cuda.max_memory_allocated(device), None)
-        return
-    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    try:
-        clear.write_text("5")
-    except OSError as error:
-        reason = f"the process's peak memory cannot be reset here ({error.strerror})"
-        yield lambda: (None, reason)
-        return
-    yield lambda: (_high_water_bytes(status.read_text()), None)
-
-
-def _high_water_bytes(status: str) -> int:
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024

@@ -5,6 +5,7 @@ Texts are kept exactly as given: no trimming, no Unicode normalisation (docs/dat
 
 import hashlib
 import json
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -86,6 +87,19 @@ def load_prompts(config: PromptsConfig) -> tuple[Prompt, ...]:
         place_of[prompt.id] = row.where
         prompts.append(prompt)
     return tuple(_selected(prompts, config.ids)[: config.limit])
+
+
+def check_template(template: str | None) -> None:
+    """Raise ConfigError unless `template` is None, "chat", or a format string with {text} once and no other field."""
+    if template is None or template == "chat":
+        return
+    allowed = "allowed: null, chat, or a text with {text} in it once (other braces doubled)"
+    try:
+        fields = [field[1:] for field in string.Formatter().parse(template) if field[1] is not None]
+    except ValueError as error:
+        raise ConfigError(f"prompts.template={template!r}: {error}; {allowed}") from error
+    if fields != [("text", "", None)]:
+        raise ConfigError(f"prompts.template={template!r}: {allowed}")
 
 
 def prompts_sha256(prompts: Sequence[Prompt]) -> str:

@@ -29,8 +29,9 @@ class Prompt:
 class Cell:
     """One point of the grid: model x prompt set x strategy x seed.
 
-    `id` is a hash of what changes the tokens; `strategy` is the name in conf/strategy, with the numbers that tell it
-    from its namesakes in the run; `config` is the resolved configuration (plain containers), kept with the run.
+    `id` is a hash of what changes the tokens; `model`, `prompts` and `strategy` are names in conf/, each with the
+    numbers that tell it from its namesakes in the run; `config` is the resolved configuration (plain containers), kept
+    with the run.
     """
 
     id: str

@@ -9,9 +9,14 @@ from decodebench.store import read_manifest
 from decodebench.tables import read_records, write_csv, write_records
 
 
-def score_run(run_dir: Path, *, unit: Unit) -> list[Measurement]:
-    """Compute measurements.parquet and .csv of a run folder, cells in the manifest's order, failed ones left out."""
-    failed = {entry["cell"] for entry in read_manifest(run_dir)["failed"]}
+def score_run(run_dir: Path, *, unit: Unit | None = None) -> list[Measurement]:
+    """Compute measurements.parquet and .csv of a run folder, cells in the manifest's order, failed ones left out.
+
+    `unit` is what n-grams, loops and lengths are counted in; None: what the run's configuration says.
+    """
+    manifest = read_manifest(run_dir)
+    failed = {entry["cell"] for entry in manifest["failed"]}
+    unit = unit or manifest["cells"][0]["config"]["metrics"]["unit"]
     generations = read_records(run_dir / "generations.parquet", Generation)
     latency = run_dir / "latency.parquet"
     timings = read_records(latency, Timing) if latency.exists() else []

@@ -10,15 +10,15 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import filelock
-import platformdirs
 
 from decodebench.errors import StoreError
+from decodebench.packaged import cache_root
 from decodebench.records import SCHEMA_VERSION, Generation, Timing
 from decodebench.tables import read_records, record, write_json, write_records
 
@@ -64,8 +64,8 @@ class RunStore:
             self.timings = read_records(self.run_dir / "latency.parquet", Timing)
 
     def refuse_foreign(self, cells: Iterable[str]) -> None:
-        """Raise StoreError where the folder holds cells that the grid does not have."""
-        known = set(cells)
+        """Raise StoreError where the folder holds cells that the grid does not have; those that failed may go."""
+        known = {*cells, *(entry["cell"] for entry in self.manifest.get("failed", ()))}
         foreign = [c["strategy"] for c in self.manifest.get("cells", ()) if c["id"] not in known]
         if foreign:
             raise StoreError(
@@ -74,25 +74,34 @@ class RunStore:
                 f"or delete {self.run_dir}"
             )
 
-    def refuse_other_weights(self, model: str, fingerprint: str, dtype: str) -> None:
-        """Raise StoreError where the folder was made with other weights, or another dtype, under this model's name."""
-        stored = self.manifest.get("models", {}).get(model)
-        if stored and (stored["fingerprint"], stored["dtype"]) != (fingerprint, dtype):
-            raise StoreError(
-                f"name={self.run_dir.name}: {self.run_dir} was made with other weights of model={model} "
-                f"({stored['fingerprint']} {stored['dtype']}, now {fingerprint} {dtype}); choose another name="
-            )
+    def refuse_other_weights(self, cells: Iterable[str], fingerprint: str, dtype: str) -> None:
+        """Raise StoreError where cells of these were stored with other weights, or in another dtype."""
+        stored = {c["id"]: c["model"] for c in self.manifest.get("cells", ())}
+        for model in {stored[cell] for cell in cells if cell in stored}:
+            entry = self.manifest["models"].get(model)
+            if entry and (entry["fingerprint"], entry["dtype"]) != (fingerprint, dtype):
+                raise StoreError(
+                    f"name={self.run_dir.name}: {self.run_dir} was made with other weights of model={model} "
+                    f"({entry['fingerprint']} {entry['dtype']}, now {fingerprint} {dtype}); to start afresh choose "
+                    f"another name=, or delete {self.run_dir}"
+                )
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
-        """Create the folder, write the manifest, open the journal."""
+        """Create the folder, write the manifest, open the journal; called again, write the manifest."""
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.run_dir}: cannot be created ({error.strerror})") from error
-        self.write_manifest(manifest)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        with _disk_errors(self.run_dir):
-            self._journal = os.open(self._journal_path, flags, 0o644)
+        try:
+            self.write_manifest(manifest)
+        except StoreError:
+            with suppress(OSError):  # there may be something in it
+                self.run_dir.rmdir()
+            raise
+        if self._journal is None:
+            log.info("run folder: %s", self.run_dir)
+            with _disk_errors(self.run_dir):
+                self._journal = os.open(self._journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest."""
@@ -136,7 +145,7 @@ def read_manifest(run_dir: Path) -> Mapping[str, Any]:
         raise StoreError(f"{run_dir}: is no run folder (no manifest.json)") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise StoreError(f"{path}: cannot be read ({error})") from error
-    version = manifest.get("schema_version")
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise StoreError(f"{path}: schema_version={version}; this decodebench reads {SCHEMA_VERSION}")
     return manifest
@@ -146,13 +155,15 @@ def read_manifest(run_dir: Path) -> Mapping[str, Any]:
 def locked(run_dir: Path) -> Iterator[None]:
     """Hold the run folder against a second process on this machine; a killed process frees it."""
     name = hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
-    folder = Path(platformdirs.user_cache_dir("decodebench")) / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = cache_root() / "locks"
     lock = filelock.FileLock(folder / f"{name}.lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise StoreError(f"name={run_dir.name}: another process is writing {run_dir}") from error
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror}); DECODEBENCH_CACHE names another") from error
     try:
         yield
     finally:
@@ -171,7 +182,7 @@ def _journal_lines(path: Path) -> list[Generation]:
     for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
         try:
             generations.append(record(Generation, json.loads(line)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{path}: line {number} is damaged ({error}); delete the line to decode it again"
             ) from error

@@ -1,23 +1,10 @@
 """Text <-> token ids: templates around a prompt, and the text of a continuation."""
 
-import string
 from collections.abc import Sequence
 
 from decodebench.errors import ConfigError, ModelError, PromptError
 from decodebench.models import LoadedModel, vocabulary
-
-
-def check_template(template: str | None) -> None:
-    """Raise ConfigError unless `template` is None, "chat", or a format string with {text} once and no other field."""
-    if template is None or template == "chat":
-        return
-    allowed = "allowed: null, chat, or a text with {text} in it once (other braces doubled)"
-    try:
-        fields = [field[1:] for field in string.Formatter().parse(template) if field[1] is not None]
-    except ValueError as error:
-        raise ConfigError(f"prompts.template={template!r}: {error}; {allowed}") from error
-    if fields != [("text", "", None)]:
-        raise ConfigError(f"prompts.template={template!r}: {allowed}")
+from decodebench.prompts import check_template
 
 
 def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:

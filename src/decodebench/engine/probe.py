@@ -20,12 +20,16 @@ _TOLERANCE_HALF = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """How the model is run: `path` is "cached" or "whole sequence", with the reason and the measured errors."""
+    """How the model is run: `path` is "cached" or "whole sequence", with the reason and the measured errors.
+
+    `kv_bytes_per_token` is what a token takes in the cache; None without one.
+    """
 
     path: str
     reason: str
     cache_error: float | None
     batch_error: float | None
+    kv_bytes_per_token: int | None = None
 
     def make_rows(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> Rows:
         """New, empty physical rows of this kind."""
@@ -49,8 +53,9 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
     prompts = [tuple(draw[:3]), tuple(draw[3:12])]
     steps = [tuple(draw[12:18]), tuple(draw[18:24])]
     with torch.inference_mode():
+        cached = CachedRows(model, device)
         try:
-            together = _forked(CachedRows(model, device), prompts, steps)
+            together = _forked(cached, prompts, steps)
         except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError) as error:
             why = " ".join(str(error).split())[:160]
             return Forward(path="whole sequence", reason=f"no usable cache: {why}", cache_error=None, batch_error=None)
@@ -63,7 +68,13 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
         reason = f"cached logits differ from plain ones by {cache_error:.1e} of their range (allowed: {tolerance:.0e})"
         return Forward(path="whole sequence", reason=reason, cache_error=cache_error, batch_error=None)
     reason = f"cached logits equal plain ones within {cache_error:.1e} of their range"
-    return Forward(path="cached", reason=reason, cache_error=cache_error, batch_error=_distance(together, alone))
+    return Forward(
+        path="cached",
+        reason=reason,
+        cache_error=cache_error,
+        batch_error=_distance(together, alone),
+        kv_bytes_per_token=cached.kv_bytes_per_token,
+    )
 
 
 def _forked(rows: Rows, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:

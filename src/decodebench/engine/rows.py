@@ -127,9 +127,9 @@ class CachedRows(Rows):
         self._length: list[int] = []
 
     @property
-    def cache_bytes(self) -> int:
-        """Bytes of the key-value buffers."""
-        return self._cache.nbytes if self._cache else 0
+    def kv_bytes_per_token(self) -> int:
+        """Bytes that one token of one row takes in the cache; 0 before anything was prefilled."""
+        return self._cache.nbytes // (self._cache.slots * self._cache.columns) if self._cache else 0
 
     def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
         ids_NT = self._tensor(prompts)

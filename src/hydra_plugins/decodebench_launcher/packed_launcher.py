@@ -3,7 +3,6 @@
 Hydra imports every plugin at each start, so this file imports nothing heavy at its top.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,6 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrid
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -28,6 +25,9 @@ ConfigStore.instance().store(group="hydra/launcher", name="packed", node=PackedL
 
 class PackedLauncher(Launcher):
     """Hands all jobs of a sweep to decodebench as one run."""
+
+    checks_jobs = True
+    """All jobs are composed and checked before anything is done (see GridSweeper)."""
 
     def __init__(self) -> None:
         self.config: DictConfig | None = None

@@ -1,0 +1,132 @@
+"""What the documents say can be done, can be done; what they name, exists."""
+
+import itertools
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from decodebench.__main__ import main
+from decodebench.cells import Plan
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"^`([^`\n]+)`:\n\n```\w+\n(.*?)^```", CONTRIBUTING, re.M | re.S))
+"""The files that CONTRIBUTING.md shows, by name."""
+
+
+def commands(name: str) -> list[str]:
+    """Every launch that a document shows, without its comment; a word in capitals is the user's to fill in."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = re.findall(r"python -m decodebench ([^`\n]*=[^`\n]*)", text)
+    return sorted({one.split("  #")[0].strip() for one in found if not re.search(r"\b(NAME|FOLDER|FILE)\b", one)})
+
+
+SHOWN = [(name, one) for name in ("README.md", "docs/performance.md", "docs/data.md") for one in commands(name)]
+
+
+@pytest.fixture
+def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans that would have been executed; in a folder with the prompts of the README."""
+    planned: list[Plan] = []
+    monkeypatch.setattr("decodebench.run.execute", lambda plan, **_: planned.append(plan))
+    monkeypatch.setattr("decodebench.packaged.check_available", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    lines = re.search(r"^```\n(\{.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    assert lines is not None
+    Path("prompts.jsonl").write_text(lines[1], encoding="utf-8")
+    return planned
+
+
+@pytest.mark.parametrize(("document", "command"), SHOWN, ids=lambda text: text)
+def test_every_command_shown_is_accepted(document: str, command: str, plans: list[Plan], tmp_path: Path) -> None:
+    if "prompts=hub" in command:
+        pytest.skip("reads the hub")
+    assert main(shlex.split(command)) == 0
+    assert plans
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["prompts.jsonl"], "Hydra must write nothing"
+
+
+def test_grids_are_as_large_as_they_look(plans: list[Plan]) -> None:
+    strategies = len(list((ROOT / "conf/strategy").glob("*.yaml")))
+    for command, cells in (("strategy=glob(*)", strategies), ("strategy=top_p strategy.top_p=0.8,0.9,0.95", 3)):
+        assert main(["-m", *command.split()]) == 0
+        assert len(plans.pop().jobs) == cells
+
+
+def test_a_sweep_without_a_name_is_one_run_though_time_goes_on(
+    plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    clock = SimpleNamespace(now=lambda: SimpleNamespace(strftime=lambda _: f"second-{next(ticks)}"))
+    monkeypatch.setattr("hydra.core.utils.datetime", clock)
+    assert main(["-m", "strategy=beam,sample"]) == 0
+    assert [(plan.name[:7], len(plan.jobs)) for plan in plans] == [("second-", 2)]
+
+
+def test_the_strategy_of_contributing_runs_from_a_folder_of_ones_own(
+    plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("epsilon.py", "my_conf/strategy/epsilon.yaml"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(EXAMPLES[name], encoding="utf-8")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    command = re.search(r"^python -m decodebench (--config-dir my_conf .*)$", CONTRIBUTING, re.M)
+    assert command is not None
+    assert main(command[1].split()) == 0
+    assert [job.cell.strategy for job in plans[0].jobs] == ["top_p", "epsilon"]
+    assert plans[0].jobs[1].strategy.generation_config()["epsilon_cutoff"] == 3e-4
+
+    test = _module("test_epsilon", EXAMPLES["test_epsilon.py"])
+    test.test_keeps_what_transformers_keeps()
+    monkeypatch.delitem(sys.modules, "epsilon")
+
+
+def test_the_metric_of_contributing_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    from decodebench.metrics import Metric, quality
+
+    words = _module("words", EXAMPLES["src/decodebench/metrics/words.py"])
+    row = re.search(r"^```python\n( {4}Metric\(.*?)^```", CONTRIBUTING, re.M | re.S)
+    assert row is not None
+    table = eval(f"(\n{row[1]})", {"Metric": Metric, "words": words})  # the row as the document has it
+    monkeypatch.setattr(quality, "METRICS", table)
+    test = _module("test_metrics_words", EXAMPLES["tests/test_metrics_words.py"])
+    test.test_word_length_is_one_ratio_over_all_texts()
+    test.test_no_word_is_none_with_a_reason()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_name_files_and_tests_that_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    files = set(re.findall(r"(?<![\w/.-])((?:src|tests|conf|docs|notebooks)/[\w./-]*\w)", text))
+    if document.name == "CONTRIBUTING.md":
+        files -= EXAMPLES.keys()
+    missing = {name for name in files if not (ROOT / name).exists() and not list(ROOT.glob(f"{name}*"))}
+    tests = re.findall(r"(tests/\w+\.py)::(\w+)", text)
+    missing |= {f"{f}::{t}" for f, t in tests if f"def {t}(" not in (ROOT / f).read_text(encoding="utf-8")}
+    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    missing |= {name for name in linked if not (document.parent / name).exists()}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("docs/decisions/*.md")), ids=lambda path: path.stem)
+def test_a_decision_names_the_test_that_guards_it(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    parts = re.findall(r"^\*\*(\w+)\b[^*]*\.\*\*", text, re.M)
+    assert parts == ["Problem", "Decision", "Consequences", "Guarded"]
+    assert re.search(r"tests/\w+\.py::\w+", text.split("**Guarded")[1])
+
+
+def _module(name: str, code: str) -> ModuleType:
+    module = ModuleType(name)
+    exec(compile(code, f"{name} of CONTRIBUTING.md", "exec"), module.__dict__)
+    return module
+
+
+def test_every_strategy_has_a_row_in_the_docs() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/strategies.md").read_text(encoding="utf-8"), re.M)
+    assert {path.stem for path in (ROOT / "conf/strategy").glob("*.yaml")} <= set(rows)

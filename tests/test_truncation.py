@@ -1,0 +1,224 @@
+"""What samplers keep, and how probable they make it: the same as transformers' warpers on the same logits."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+from decodebench.scores import Scores
+from decodebench.strategies import MinP, Sample, Temperature, TopK, TopP, Typical
+from decodebench.strategies.sampling import Sampler
+from decodebench.strategies.truncation import Candidates
+from engine_runs import view_of
+
+MARGIN = 1e-5
+"""How near to a boundary (in probability, or in nats for typical) two right float32 programs may disagree."""
+
+SETTINGS = settings(derandomize=True, deadline=None, max_examples=100)
+SHARES = (0.137, 0.413, 0.731, 0.907, 0.953)
+"""Uneven, so that equal probabilities do not add up to them and `assume` below rarely has to skip."""
+
+TEMPERATURES = st.sampled_from([0.3, 0.75, 1.0, 1.7])
+SAMPLERS = st.one_of(
+    st.builds(Temperature, temperature=TEMPERATURES),
+    st.builds(TopK, temperature=TEMPERATURES, top_k=st.sampled_from([1, 2, 5, 50, 100, 2000])),
+    st.builds(TopP, temperature=TEMPERATURES, top_p=st.sampled_from(SHARES)),
+    st.builds(MinP, temperature=TEMPERATURES, min_p=st.sampled_from([0.0007, 0.013, 0.137, 0.53, 1.0])),
+    st.builds(Typical, temperature=TEMPERATURES, typical_p=st.sampled_from(SHARES)),
+    st.builds(
+        Sample,
+        temperature=TEMPERATURES,
+        top_k=st.sampled_from([None, 1, 7, 50, 200]),
+        top_p=st.sampled_from([None, 1.0, *SHARES]),
+    ),
+)
+
+
+@st.composite
+def logits(draw: Any) -> Tensor:
+    """Logits [1, V]: a handful in steps of 1/4 (many ties); or up to 3,000 (more than the sampler looks at first, 64,
+    and second, 1,024), flat to peaked, some in steps of 1/4."""
+    if draw(st.booleans()):
+        return torch.tensor([draw(st.lists(st.integers(-24, 24), min_size=1, max_size=40))]) / 4
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    vocabulary = draw(st.sampled_from([63, 65, 300, 1023, 1500, 3000]))
+    scores = torch.randn(1, vocabulary, generator=generator) * draw(st.sampled_from([0.01, 0.5, 2.0, 8.0]))
+    return (scores * 4).round() / 4 if draw(st.booleans()) else scores
+
+
+def warpers(sampler: Sampler) -> LogitsProcessorList:
+    """What `generate` builds for these numbers, in its order."""
+    found = LogitsProcessorList([TemperatureLogitsWarper(sampler.temperature)])
+    if getattr(sampler, "top_k", None):
+        found.append(TopKLogitsWarper(sampler.top_k))
+    if getattr(sampler, "top_p", None):
+        found.append(TopPLogitsWarper(sampler.top_p))
+    if isinstance(sampler, MinP):
+        found.append(MinPLogitsWarper(sampler.min_p))
+    if isinstance(sampler, Typical):
+        found.append(TypicalLogitsWarper(sampler.typical_p))
+    return found
+
+
+def warped(sampler: Sampler, logits_BV: Tensor) -> Tensor:
+    return warpers(sampler)(torch.zeros(len(logits_BV), 1, dtype=torch.int64), logits_BV.clone())
+
+
+def candidates(sampler: Sampler, logits_BV: Tensor, width: int) -> tuple[Candidates, Tensor]:
+    """What the sampler keeps of the `width` largest logits, and their ids."""
+    scores, rows = Scores(logits_BV), torch.arange(len(logits_BV))
+    score, ids = scores.top(rows, width)
+    found = Candidates(
+        score_BK=score / sampler.temperature,
+        kept_BK=score > -torch.inf,
+        log_z=lambda: scores.log_normalizer(rows, sampler.temperature),
+        mean_score=lambda: scores.mean_score(rows, sampler.temperature),
+    )
+    for truncation in sampler.truncations():
+        found = truncation(found)
+    return found, ids
+
+
+def clear_of_boundaries(sampler: Sampler, logits_BV: Tensor) -> bool:
+    """Whether no cut of the sampler lies within MARGIN of the next token's place, computed in float64."""
+    scores = logits_BV[0].double() / sampler.temperature
+    if isinstance(sampler, Sample) and sampler.top_k:
+        scores = scores[scores >= scores.topk(min(sampler.top_k, len(scores))).values[-1]]
+    logprob = torch.log_softmax(scores, -1)
+    p = logprob.exp()
+    if isinstance(sampler, MinP):
+        return bool(((p / p.max() - sampler.min_p).abs() > MARGIN).all()) or sampler.min_p == 1
+    if isinstance(sampler, Typical):
+        distance, order = (-logprob - -(p * logprob).sum()).abs().sort()
+        mass = p[order].cumsum(-1)
+        at = min(int((mass < sampler.typical_p).sum()), len(mass) - 1)
+        other = (distance - distance[at]).abs()
+        tied = torch.isclose(scores[order], scores[order][at], rtol=0, atol=1e-9)
+        return bool(((mass - sampler.typical_p).abs() > MARGIN).all()) and bool((other[~tied] > MARGIN).all())
+    top_p = getattr(sampler, "top_p", None)
+    if top_p and top_p < 1:
+        return bool(((p.sort(descending=True).values.cumsum(-1) - top_p).abs() > MARGIN).all())
+    return True
+
+
+@SETTINGS
+@given(sampler=SAMPLERS, logits_BV=logits())
+def test_kept_values_and_probabilities_are_those_of_transformers(sampler, logits_BV):
+    assume(clear_of_boundaries(sampler, logits_BV))
+    theirs = warped(sampler, logits_BV)[0]
+    found, ids = candidates(sampler, logits_BV, logits_BV.shape[1])
+    kept = found.kept_BK[0]
+    # transformers sorts unstably, so that of several tied tokens it may keep another one: values, not ids.
+    assert Counter(logits_BV[0, ids[0, kept]].tolist()) == Counter(logits_BV[0, theirs > -torch.inf].tolist())
+    mine = torch.softmax(found.score_BK[0, kept], -1).sort().values
+    torch.testing.assert_close(mine, torch.softmax(theirs, -1)[theirs > -torch.inf].sort().values, rtol=1e-4, atol=1e-8)
+
+
+@SETTINGS
+@given(sampler=SAMPLERS, logits_BV=logits(), width=st.sampled_from([1, 2, 16, 64, 1024]))
+def test_a_narrow_look_is_right_whenever_it_says_so(sampler, logits_BV, width):
+    """`cut_B`: among the `width` largest the truncations decided as they do on the whole vocabulary."""
+    assume(clear_of_boundaries(sampler, logits_BV))
+    narrow, narrow_ids = candidates(sampler, logits_BV, width)
+    whole, ids = candidates(sampler, logits_BV, logits_BV.shape[1])
+    if narrow.cut_B is not None and bool(narrow.cut_B[0]):
+        assert narrow_ids[narrow.kept_BK].tolist() == ids[whole.kept_BK].tolist()
+
+
+@SETTINGS
+@given(sampler=SAMPLERS, logits_BV=logits(), seed=st.integers(0, 1000))
+def test_the_token_is_drawn_from_what_transformers_keeps(sampler, logits_BV, seed):
+    """The whole step, which looks at 64, 1,024 and more scores: argmax over the warped scores + the request's noise."""
+    assume(clear_of_boundaries(sampler, logits_BV))
+    view = view_of(logits_BV, seed=seed)
+    theirs = warped(sampler, logits_BV)
+    token = int(sampler.step(view, {}).emit_B)
+    assert bool((logits_BV[0, theirs[0] > -torch.inf] == logits_BV[0, token]).any())
+    if len(set(logits_BV[0].tolist())) == logits_BV.shape[1]:  # no ties: the very token
+        assert token == int((theirs + view.draws.gumbel_all(logits_BV.shape[1])).argmax())
+
+
+@settings(SETTINGS, max_examples=40)
+@given(logits_BV=logits(), seed=st.integers(0, 1000))
+def test_numbers_that_keep_everything_change_nothing(logits_BV, seed):
+    vocabulary = logits_BV.shape[1]
+    pure = int(Temperature().step(view_of(logits_BV, seed=seed), {}).emit_B)
+    for sampler in (
+        TopP(top_p=1.0),
+        TopK(top_k=vocabulary),
+        Sample(temperature=1.0, top_k=None, top_p=None),
+        Sample(temperature=1.0, top_k=vocabulary + 5, top_p=1.0),
+        MinP(min_p=1e-30),
+    ):
+        assert int(sampler.step(view_of(logits_BV, seed=seed), {}).emit_B) == pure, sampler
+
+
+@settings(SETTINGS, max_examples=40)
+@given(logits_BV=logits(), seed=st.integers(0, 1000))
+def test_numbers_that_keep_one_value_are_greedy(logits_BV, seed):
+    best = float(logits_BV.max())
+    for sampler in (TopK(top_k=1), MinP(min_p=1.0), Sample(top_k=1, top_p=0.5), TopP(top_p=1e-9), Sample(top_p=1e-9)):
+        token = int(sampler.step(view_of(logits_BV, seed=seed), {}).emit_B)
+        assert float(logits_BV[0, token]) == best, sampler
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [TopP(top_p=0.9), MinP(min_p=0.05), Typical(typical_p=0.9), TopK(top_k=2000), Sample(top_k=300)],
+    ids=repr,
+)
+def test_rows_that_need_more_do_not_disturb_the_others(sampler):
+    """Of 40,000 tokens: peaked rows are decided among the first 64, others among 1,024 or 16,384, a flat one on all."""
+    generator = torch.Generator().manual_seed(3)
+    logits_BV = torch.randn(5, 40_000, generator=generator) * torch.tensor([8.0, 0.1, 2.0, 4.0, 8.0])[:, None]
+    view = view_of(logits_BV)
+    theirs = (warped(sampler, logits_BV) + view.draws.gumbel_all(40_000)).argmax(-1)
+    assert sampler.step(view, {}).emit_B.equal(theirs)
+
+
+def test_input_is_untouched():
+    logits_BV = torch.linspace(-3, 3, 200).repeat(2, 1)
+    before = logits_BV.clone()
+    for sampler in (TopP(repetition_penalty=1.5, no_repeat_ngram_size=1), Typical(), Sample(), Temperature()):
+        sampler.step(view_of(logits_BV), {})
+        assert logits_BV.equal(before)
+
+
+# p = (0.5, 0.25, 0.125, 0.125): logits are their log2, and the entropy is 1.75 bits.
+BITS = torch.log(torch.tensor([[0.5, 0.25, 0.125, 0.125]]))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "kept"),
+    [
+        (TopK(top_k=1), [0]),
+        (TopK(top_k=3), [0, 1, 2, 3]),  # the third ties with the fourth
+        (TopP(top_p=0.4), [0]),  # the mass before token 1 is 0.5: reached
+        (TopP(top_p=0.6), [0, 1]),
+        (TopP(top_p=0.8), [0, 1, 2]),  # of two that tie the smaller id
+        (MinP(min_p=0.4), [0, 1]),  # 0.4 * 0.5 = 0.2 <= 0.25
+        (MinP(min_p=0.6), [0]),
+        # Surprisals of 1, 2, 3, 3 bits lie 0.75, 0.25, 1.25, 1.25 from the entropy: order 1, 0, then 2 and 3.
+        (Typical(typical_p=0.2), [1]),
+        (Typical(typical_p=0.7), [0, 1]),
+        (Typical(typical_p=0.8), [0, 1, 2, 3]),
+        (Sample(temperature=1.0, top_k=2, top_p=0.6), [0]),  # after top-k: 2/3, 1/3
+        (Sample(temperature=1.0, top_k=2, top_p=0.7), [0, 1]),
+        (Sample(temperature=0.5, top_k=None, top_p=0.7), [0]),  # squares: 16, 4, 1, 1 of 22; 16/22 = 0.727
+    ],
+)
+def test_kept_sets_by_hand(sampler, kept):
+    found, ids = candidates(sampler, BITS, 4)
+    assert sorted(ids[found.kept_BK].tolist()) == kept
