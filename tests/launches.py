@@ -45,11 +45,10 @@ def launch(*arguments: str) -> Launch:
     return Launch(code=code, out=out.getvalue(), err=err.getvalue())
 
 
-def write_prompts(folder: Path) -> str:
-    """PROMPTS as a file; returns the overrides that choose it."""
-    path = folder / "prompts.jsonl"
-    path.write_text("".join(json.dumps(prompt, ensure_ascii=False) + "\n" for prompt in PROMPTS), encoding="utf-8")
-    return str(path)
+def write_prompts(folder: Path) -> None:
+    """PROMPTS as prompts.jsonl in a folder."""
+    lines = "".join(json.dumps(prompt, ensure_ascii=False) + "\n" for prompt in PROMPTS)
+    (folder / "prompts.jsonl").write_text(lines, encoding="utf-8")
 
 
 @cache

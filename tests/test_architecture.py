@@ -18,7 +18,7 @@ STAGES = {
     "rules": ["draws", "scores", "strategies", "stats", "metrics"],
     "conf": ["prompt_tables", "prompts", "packaged", "model_config", "config"],
     "cells": ["cells"],
-    "generations": ["models", "tokens", "engine", "deploy", "tables", "store", "decoding", "latency"],
+    "generations": ["device", "models", "tokens", "engine", "deploy", "tables", "store", "decoding", "latency"],
     "measurements": ["score"],
     "report": ["report"],
     "the flow": ["manifest", "run", "launch", "commands", "__main__"],

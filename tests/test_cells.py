@@ -8,6 +8,8 @@ import pytest
 from decodebench.cells import Plan, cell_labels, plan
 from decodebench.config import job_config
 from decodebench.errors import ConfigError, PromptError
+from decodebench.prompts import PromptsConfig, load_prompts
+from decodebench.records import Prompt
 from launches import PROMPTS, compose, write_prompts
 
 
@@ -74,8 +76,7 @@ def test_the_id_hangs_on_all_that_changes_tokens(override: str, tiny_dirs: dict[
     assert cell_id(override.replace("MODEL", str(tiny_dirs["llama"]))) != cell_id("")
 
 
-def test_the_same_prompts_in_another_file_are_the_same_cell(tmp_path: Path) -> None:
-    write_prompts(tmp_path).replace("prompts.jsonl", "")
+def test_the_same_prompts_in_another_file_are_the_same_cell() -> None:
     Path("copy.jsonl").write_bytes(Path("prompts.jsonl").read_bytes())
     assert cell_id("prompts=file prompts.path=copy.jsonl") == cell_id("prompts=file prompts.path=prompts.jsonl")
     Path("copy.jsonl").write_bytes(Path("prompts.jsonl").read_bytes().replace(b"boat", b"ship"))
@@ -105,10 +106,12 @@ def test_what_holds_for_the_whole_run_cannot_be_swept(key: str, one: str, other:
 
 def test_prompts_are_read_once_for_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    from decodebench import cells
 
-    whole = cells.load_prompts
-    monkeypatch.setattr(cells, "load_prompts", lambda config: read.append(config.name) or whole(config))
+    def noted(config: PromptsConfig) -> tuple[Prompt, ...]:
+        read.append(config.name)
+        return load_prompts(config)
+
+    monkeypatch.setattr("decodebench.cells.load_prompts", noted)
     planned("strategy=greedy", "strategy=top_p", "prompts=open_en")
     assert read == ["seed_ko", "open_en"]
 

@@ -114,7 +114,7 @@ def test_typed_keeps_defaults_and_turns_whole_numbers_into_real_ones() -> None:
 def test_typed_gives_back_what_is_of_the_right_type(
     whole: int, real: float, flag: bool, text: str, maybe: int | None
 ) -> None:
-    node = {"whole": whole, "real": real, "flag": flag, "text": text, "maybe": maybe}
+    node: dict[str, Any] = {"whole": whole, "real": real, "flag": flag, "text": text, "maybe": maybe}
     assert typed(Numbers, node, "key") == Numbers(**node)
 
 

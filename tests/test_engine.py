@@ -419,20 +419,40 @@ def test_nan_in_the_middle_of_a_text(poisoned):
     assert done.tokens == run(model, requests_of({"greedy": Greedy()}, prompts, limit=8)).tokens
 
 
+class RaisesAtItsStart(Greedy):
+    def start(self, requests: int, device: torch.device) -> State:
+        raise ValueError("on purpose")
+
+
+class RaisesAtItsEnd(Greedy):
+    def ranking(self, state: State, requests: int) -> Any:
+        raise ValueError("on purpose")
+
+
+def fails_alone(loaded: LoadedModel, failing: Strategy, error: type[Exception]) -> None:
+    """The cell of the strategy fails, the others write what they write without it."""
+    prompts = ids_of(loaded)
+    others = {"beam": Beam(num_beams=2, num_return_sequences=2), "pure": Temperature(), "greedy": Greedy()}
+    strategies = {"failing": failing, **others}
+    done = run(loaded.model, requests_of(strategies, prompts, limit=6), max_rows=4)
+    assert list(done.failures) == ["failing"]
+    assert done.failures["failing"].startswith(f"{error.__name__}: ")
+    assert "on purpose" in done.failures["failing"]
+    written = {key: tokens for key, tokens in done.tokens.items() if key[0] != "failing"}
+    assert written == run(loaded.model, requests_of(others, prompts, limit=6)).tokens
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, ZeroDivisionError, IndexError, AttributeError])
 def test_a_strategy_that_raises_fails_only_its_cell(tiny_models, error):
-    class Raises(Greedy):
+    class RaisesThis(Greedy):
         def step(self, view: View, state: State) -> Moves:
             if int(view.new_B.max()) == 2:
                 raise error("on purpose")
             return super().step(view, state)
 
-    loaded = tiny_models["llama"]
-    prompts = ids_of(loaded)
-    strategies = {"raises": Raises(), "beam": Beam(num_beams=2, num_return_sequences=2), "pure": Temperature()}
-    done = run(loaded.model, requests_of(strategies, prompts, limit=6), max_rows=4)
-    assert list(done.failures) == ["raises"]
-    assert done.failures["raises"].startswith(f"{error.__name__}: ")
-    assert "on purpose" in done.failures["raises"]
-    others = {name: strategy for name, strategy in strategies.items() if name != "raises"}
-    assert done.tokens == run(loaded.model, requests_of(others, prompts, limit=6)).tokens
+    fails_alone(tiny_models["llama"], RaisesThis(), error)
+
+
+@pytest.mark.parametrize("strategy", [RaisesAtItsStart(), RaisesAtItsEnd()], ids=lambda s: type(s).__name__)
+def test_a_strategy_that_raises_elsewhere_fails_only_its_cell(tiny_models, strategy):
+    fails_alone(tiny_models["llama"], strategy, ValueError)

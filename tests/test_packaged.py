@@ -1,7 +1,5 @@
 """The packaged Gemma 3 270M in float32: the same tokens as `model.generate`, alone and packed."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -24,14 +22,6 @@ STRATEGIES: dict[str, Strategy] = {
     "beam": Beam(num_beams=3, num_return_sequences=3, no_repeat_ngram_size=2),
     "sample": Sample(temperature=0.75, num_return_sequences=2),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _two_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

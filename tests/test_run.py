@@ -316,8 +316,8 @@ def test_one_cell_after_the_other_none_that_fails_is_forgotten(good: list[str], 
     errors = [(c["strategy"], failed.get(c["id"], "")[:30]) for c in manifest()["cells"]]
     assert errors == [
         ("broken max_new_tokens=180", "prompts=file: prompt long has "),
-        ("broken max_new_tokens=8", "ValueError: broken on purpose"),
         ("greedy max_new_tokens=180", "prompts=file: prompt long has "),
+        ("broken max_new_tokens=8", "ValueError: broken on purpose"),
         ("greedy max_new_tokens=8", ""),
     ]
     assert {g.strategy for g in texts() if g.strategy.startswith("greedy")} == {"greedy max_new_tokens=8"}

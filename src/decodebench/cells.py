@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from decodebench.config import EngineConfig, JobConfig, LatencyConfig, MetricsConfig
+from decodebench.config import EngineConfig, JobConfig, LatencyConfig
 from decodebench.errors import ConfigError
 from decodebench.model_config import ModelConfig
 from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256
@@ -42,7 +42,6 @@ class Plan:
     name: str
     run_dir: Path
     jobs: tuple[Job, ...]
-    metrics: MetricsConfig
     latency: LatencyConfig
     engine: EngineConfig
 
@@ -71,7 +70,6 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
         name=first.name,
         run_dir=Path(first.results) / first.name,
         jobs=tuple(_labelled(job, **labels[cell]) for cell, job in jobs.items()),
-        metrics=first.metrics,
         latency=first.latency,
         engine=first.engine,
     )

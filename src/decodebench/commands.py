@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from decodebench.errors import ConfigError, allowed_names
 
@@ -17,14 +18,14 @@ def report(arguments: Sequence[str]) -> None:
 
 def score(arguments: Sequence[str]) -> None:
     """Compute the metrics of a stored run again, over the run's own unit or the one that is named, and render it."""
-    from decodebench.metrics import UNITS
+    from decodebench.metrics import UNITS, Unit
     from decodebench.score import score_run
 
     run_dir = _run_dir("score", arguments, most=2)
-    unit = next((unit for unit in UNITS if [unit] == list(arguments[1:])), None)
-    if unit is None and len(arguments) == 2:
-        raise ConfigError(f"score {run_dir} {arguments[1]}: {allowed_names(arguments[1], UNITS)}")
-    score_run(run_dir, unit=unit)
+    for unit in arguments[1:]:
+        if unit not in UNITS:
+            raise ConfigError(f"score {run_dir} {unit}: {allowed_names(unit, UNITS)}")
+    score_run(run_dir, unit=cast(Unit, arguments[1]) if len(arguments) == 2 else None)
     report([str(run_dir)])
 
 

@@ -1,6 +1,6 @@
 """A block: the live requests of one cell, their logical rows, and the texts so far."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,10 +77,10 @@ class Block:
         self.physical_B = torch.cat([self.physical_B, self._int([row for _, row in starts])])
         self._key_B2 = torch.cat([self._key_B2, self._int([stream_key(request.seed, request.prompt_ids)] * k)])
         self._sample_B = torch.cat([self._sample_B, self._int([request.sample] * k)])
-        state = self.strategy.start(1, self._device)
-        if self.requests:
-            state = {name: torch.cat([self._state[name], tensor]) for name, tensor in state.items()}
-        self._state = state
+        started = self.strategy.start(1, self._device)
+        self._state = {
+            name: _joined(self._state.get(name), started.get(name), k) for name in {**self._state, **started}
+        }
         self.requests.append(request)
         self._prefixes.append(starts[0][0])
         self._fed.append(sum(len(ids) for ids in dict.fromkeys(prefixes)))
@@ -123,14 +123,13 @@ class Block:
         self._logprob_BL.scatter_(1, at, torch.where(emits[:, None], logprob[:, None], old_logprobs))
         self._length_B = length + emits
 
-    def settle(self, slot_B: Sequence[int], whole: bool) -> list[Outcome]:
+    def settle(self, slot_B: Sequence[int], cost: Callable[[int], int]) -> list[Outcome]:
         """Note where each row is now (EMPTY: not fed); requests without a fed row are finished, and returned.
 
-        `whole` says that a fed row cost its whole sequence, not one token.
+        `cost(slot)` is the number of tokens that were fed for a row.
         """
         k = self.strategy.rows
-        cost = self._length_B.tolist() if whole else [1] * len(slot_B)
-        paid = [n if slot >= 0 else 0 for slot, n in zip(slot_B, cost, strict=True)]
+        paid = [cost(slot) if slot >= 0 else 0 for slot in slot_B]
         fed = [sum(paid[r * k : (r + 1) * k]) for r in range(len(self.requests))]
         self._fed = [before + now for before, now in zip(self._fed, fed, strict=True)]
         self.physical_B = self._int(slot_B)
@@ -173,6 +172,23 @@ class Block:
         self.requests = [self.requests[r] for r in kept]
         self._prefixes = [self._prefixes[r] for r in kept]
         self._fed = [self._fed[r] for r in kept]
+
+
+def _joined(old: Tensor | None, new: Tensor | None, rows: int) -> Tensor:
+    """The state of running requests and that of one more; either may lack it, or have grown: zeros fill the gaps."""
+    if old is None or not len(old):
+        if new is None:
+            raise ValueError("a state without rows")
+        return new
+    if new is None:
+        new = old.new_zeros((rows if len(old) % rows == 0 else 1, *old.shape[1:]))
+    shape = [max(a, b) for a, b in zip(old.shape[1:], new.shape[1:], strict=True)]
+    return torch.cat([_filled(old, shape), _filled(new, shape)])
+
+
+def _filled(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    gaps = [(0, want - have) for have, want in zip(tensor.shape[1:], shape, strict=True)]
+    return torch.nn.functional.pad(tensor, [n for gap in reversed(gaps) for n in gap])
 
 
 def _widened(tensor_BL: Tensor, columns: int, value: float) -> Tensor:

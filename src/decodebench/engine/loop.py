@@ -2,19 +2,24 @@
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 
 import torch
+from torch import Tensor
 
 from decodebench.engine.block import Block, Outcome, Request
 from decodebench.engine.rows import Prefix, Rows
-from decodebench.errors import DecodebenchError, ModelError
+from decodebench.errors import ModelError
 from decodebench.strategies.base import EMPTY
 
 log = logging.getLogger(__name__)
 
 Sink = Callable[[Sequence[Outcome]], None]
 Failure = Callable[[str, str], None]
+Starts = tuple[tuple[int, ...], ...]
+"""What each row of a request starts from."""
 
 
 class Decoder:
@@ -30,48 +35,62 @@ class Decoder:
         self._sink = sink
         self._failure = failure
         self._blocks: dict[str, Block] = {}
-        self._pending: deque[Request] = deque()
+        self._failed: set[str] = set()
+        self._pending: deque[tuple[Request, Starts]] = deque()
         self._waiting: Counter[tuple[int, ...]] = Counter()
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
 
-    def run(self, requests: Iterable[Request], tick: Callable[[int], None] = lambda tokens: None) -> None:
+    def run(self, requests: Iterable[Request], tick: Callable[[int], object] = lambda rows: None) -> None:
         """Decode all requests; `tick(rows)` is called after each step with the rows fed."""
         by_prompt: dict[tuple[int, ...], list[Request]] = {}
         for request in requests:
             by_prompt.setdefault(request.prompt_ids, []).append(request)
-        for group in by_prompt.values():
-            self._pending.extend(group)
-        for request in self._pending:
-            self._waiting.update(set(request.strategy.row_prompts(request.prompt_ids)))
+        for request in chain.from_iterable(by_prompt.values()):
+            with self._guarded(request.cell):
+                starts = tuple(request.strategy.row_prompts(request.prompt_ids))
+                self._pending.append((request, starts))
+                self._waiting.update(set(starts))
         with torch.inference_mode():
             while self._pending or self._blocks:
                 self._admit()
-                tick(self._step())
+                if self._blocks:
+                    tick(self._step())
+
+    @contextmanager
+    def _guarded(self, cell: str) -> Iterator[None]:
+        """Strategies are anybody's code: whatever one of them raises fails its cell, and no other."""
+        try:
+            yield
+        except Exception as error:
+            log.debug("cell %s failed", cell, exc_info=True)
+            self._fail(cell, f"{type(error).__name__}: {error}")
 
     def _admit(self) -> None:
+        """Let waiting requests in, while there is room; with nothing under way, one at least."""
         room = self._max_rows - sum(b.strategy.width * len(b.requests) for b in self._blocks.values())
-        admitted: list[Request] = []
-        while self._pending and (self._pending[0].strategy.width <= room or not (self._blocks or admitted)):
-            request = self._pending.popleft()
-            room -= request.strategy.width
-            admitted.append(request)
+        admitted: list[tuple[Request, Starts]] = []
+        while self._pending and (self._pending[0][0].strategy.width <= room or not (self._blocks or admitted)):
+            request, starts = self._pending.popleft()
+            if request.cell not in self._failed:
+                room -= request.strategy.width
+                admitted.append((request, starts))
         if not admitted:
             return
-        starts = [request.strategy.row_prompts(request.prompt_ids) for request in admitted]
-        needed = list(dict.fromkeys(ids for start in starts for ids in start))
+        needed = list(dict.fromkeys(ids for _, starts in admitted for ids in starts))
         missing = [ids for ids in needed if ids not in self._prefixes]
         self._prefixes.update(zip(missing, self._rows.prefill(missing), strict=True))
         row_of = dict(zip(needed, self._rows.admit([self._prefixes[ids] for ids in needed]), strict=True))
-        for request, start in zip(admitted, starts, strict=True):
-            block = self._blocks.get(request.cell)
-            if block is None:
-                block = self._blocks[request.cell] = Block(request.strategy, request.eos_ids, self._rows.device)
-            block.add(request, [(self._prefixes[ids], row_of[ids]) for ids in start])
-            self._release(request)
+        for request, starts in admitted:
+            with self._guarded(request.cell):
+                block = self._blocks.get(request.cell) or Block(request.strategy, request.eos_ids, self._rows.device)
+                block.add(request, [(self._prefixes[ids], row_of[ids]) for ids in starts])
+                self._blocks[request.cell] = block
+        for _, starts in admitted:
+            self._release(starts)
 
-    def _release(self, request: Request) -> None:
+    def _release(self, starts: Starts) -> None:
         """Forget the prefilled prompts that no waiting request needs."""
-        for ids in set(request.strategy.row_prompts(request.prompt_ids)):
+        for ids in set(starts):
             self._waiting[ids] -= 1
             if not self._waiting[ids]:
                 self._prefixes.pop(ids, None)
@@ -79,35 +98,41 @@ class Decoder:
     def _step(self) -> int:
         """One step of every block and one forward pass; returns the rows fed, counted as if none were shared."""
         self._drop_broken_rows()
-        answers = []
+        answers: list[tuple[str, Tensor, Tensor]] = []
         for cell, block in list(self._blocks.items()):
-            try:
-                answers.append((cell, block, *block.step(self._rows)))
-            except (DecodebenchError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-                log.exception("cell %s failed", cell)
-                self._fail(cell, f"{type(error).__name__}: {error}")
+            with self._guarded(cell):
+                answers.append((cell, *block.step(self._rows)))
         if not answers:
             self._rows.advance([], [])
             return 0
         # The one place of a step where the device is waited for.
-        parent_and_token = torch.stack([torch.cat([a[2] for a in answers]), torch.cat([a[3] for a in answers])])
-        parents, tokens = parent_and_token.tolist()
-        pairs = dict.fromkeys((p, t) for p, t in zip(parents, tokens, strict=True) if t != EMPTY)
+        parents, tokens = torch.stack([torch.cat([a[1] for a in answers]), torch.cat([a[2] for a in answers])]).tolist()
+        moves: list[tuple[str, list[tuple[int, int]]]] = []
+        at = 0
+        for cell, parent_B, _ in answers:
+            end = at + len(parent_B)
+            with self._guarded(cell):
+                self._check_tokens(tokens[at:end])
+                moves.append((cell, list(zip(parents[at:end], tokens[at:end], strict=True))))
+            at = end
+        pairs = dict.fromkeys(pair for _, own in moves for pair in own if pair[1] != EMPTY)
         slots = self._rows.advance([p for p, _ in pairs], [t for _, t in pairs])
         slot_of = dict(zip(pairs, slots, strict=True))
-        where = [slot_of.get(pair, EMPTY) for pair in zip(parents, tokens, strict=True)]
-        self._settle([(cell, block) for cell, block, *_ in answers], where)
-        return sum(token != EMPTY for token in tokens)
+        self._settle([(cell, [slot_of.get(pair, EMPTY) for pair in own]) for cell, own in moves])
+        return sum(pair[1] != EMPTY for _, own in moves for pair in own)
 
-    def _settle(self, blocks: Sequence[tuple[str, Block]], where: Sequence[int]) -> None:
+    def _check_tokens(self, tokens: Sequence[int]) -> None:
+        wrong = [t for t in tokens if not EMPTY <= t < self._rows.scores.vocabulary]
+        if wrong:
+            raise ValueError(f"token {wrong[0]} to be fed; the model knows 0 to {self._rows.scores.vocabulary - 1}")
+
+    def _settle(self, slots: Sequence[tuple[str, Sequence[int]]]) -> None:
         done: list[Outcome] = []
-        at = 0
-        for cell, block in blocks:
-            size = len(block.physical_B)
-            done += block.settle(where[at : at + size], self._rows.feeds_whole)
-            at += size
-            if not block.requests:
-                del self._blocks[cell]
+        for cell, slot_B in slots:
+            with self._guarded(cell):
+                done += self._blocks[cell].settle(slot_B, self._rows.cost)
+                if not self._blocks[cell].requests:
+                    del self._blocks[cell]
         if done:
             self._sink(done)
 
@@ -128,8 +153,12 @@ class Decoder:
             self._rows.scrub(row)
 
     def _fail(self, cell: str, why: str) -> None:
+        """Drop a cell: its rows, and what of it is waiting."""
+        if cell in self._failed:
+            return
+        self._failed.add(cell)
         self._blocks.pop(cell, None)
-        for request in [r for r in self._pending if r.cell == cell]:
-            self._pending.remove(request)
-            self._release(request)
+        for entry in [e for e in self._pending if e[0].cell == cell]:
+            self._pending.remove(entry)
+            self._release(entry[1])
         self._failure(cell, why)

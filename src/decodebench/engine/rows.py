@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,9 +35,6 @@ class Prefix:
 
 class Rows(ABC):
     """The physical rows, their raw logits and their hidden states at the last position."""
-
-    feeds_whole: ClassVar[bool] = False
-    """Whether a step feeds a row's whole sequence instead of one token."""
 
     def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
         self.model = model
@@ -99,6 +96,10 @@ class Rows(ABC):
     @abstractmethod
     def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> list[int]:
         """Make the rows exactly these continuations, feed them, and return where each one is now."""
+
+    def cost(self, row: int) -> int:
+        """Tokens that the last step fed for a row."""
+        return 1
 
     @abstractmethod
     def scrub(self, row: int) -> None:
@@ -222,8 +223,6 @@ class WholeRows(Rows):
     Right for every causal model (what follows a token cannot change what it sees), and slow.
     """
 
-    feeds_whole: ClassVar[bool] = True
-
     def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
         super().__init__(model, device, hidden_layers)
         self._ids: list[tuple[int, ...]] = []
@@ -247,6 +246,9 @@ class WholeRows(Rows):
         last = {i: torch.stack([h[n, len(ids) - 1] for n, ids in enumerate(self._ids)]) for i, h in hidden.items()}
         self._publish(logits_NV, last)
         return list(range(len(parents)))
+
+    def cost(self, row: int) -> int:
+        return len(self._ids[row])
 
     def _whole(self, sequences: Sequence[tuple[int, ...]]) -> tuple[Tensor, dict[int, Tensor]]:
         longest = max(map(len, sequences))

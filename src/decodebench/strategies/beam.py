@@ -38,7 +38,8 @@ class Beam(Strategy):
             1 <= self.num_return_sequences <= self.num_beams,
             f"1 to strategy.num_beams={self.num_beams}",
         )
-        self.require("early_stopping", self.early_stopping in (True, False, "never"), "true, false, or never")
+        stops = isinstance(self.early_stopping, bool) or self.early_stopping == "never"
+        self.require("early_stopping", stops, "true, false, or never")
 
     @property
     def rows(self) -> int:
