@@ -19,7 +19,7 @@ STAGES = {
     "conf": ["prompt_tables", "prompts", "packaged", "model_config", "config"],
     "cells": ["cells"],
     "generations": ["device", "models", "tokens", "engine", "deploy", "tables", "store", "decoding", "latency"],
-    "measurements": ["score"],
+    "measurements": ["scoring"],
     "report": ["report"],
     "the flow": ["manifest", "run", "launch", "commands", "__main__"],
 }
@@ -86,7 +86,7 @@ def test_the_check_sees_imports_inside_functions(tmp_path: Path) -> None:
     assert imports(file) == {"torch.nn", "decodebench.engine", "decodebench.engine.rows"}
 
 
-@pytest.mark.parametrize("unit", ["errors", "records", "stats", "metrics", "report", "score", "store", "tables"])
+@pytest.mark.parametrize("unit", ["errors", "records", "stats", "metrics", "report", "scoring", "store", "tables"])
 def test_what_reads_stored_runs_names_no_torch(unit: str) -> None:
     files = [path for module, path in MODULES.items() if unit_of(module) == unit]
     named = {name.split(".")[0] for path in files for name in imports(path)}
@@ -94,7 +94,7 @@ def test_what_reads_stored_runs_names_no_torch(unit: str) -> None:
 
 
 def test_stored_runs_are_read_without_torch() -> None:
-    read = "decodebench.records, decodebench.errors, decodebench.metrics, decodebench.score, decodebench.report"
+    read = "decodebench.records, decodebench.errors, decodebench.metrics, decodebench.scoring, decodebench.report"
     code = f"import sys, {read}; print(sorted({{'torch', 'transformers', 'evaluate', 'hydra'}} & sys.modules.keys()))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"

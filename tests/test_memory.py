@@ -24,9 +24,7 @@ def request(prompt: int, limit: int, strategy: Strategy | None = None) -> Reques
 
 
 def fits(*requests: Request, forward: Forward = CACHED, free: int = 10**9, gb: float | None = None, most: int = 256):
-    return room(
-        requests, forward, vocabulary=1000, logit_bytes=2, free_bytes=free, memory_gb=gb, max_rows=most
-    )
+    return room(requests, forward, vocabulary=1000, logit_bytes=2, free_bytes=free, memory_gb=gb, max_rows=most)
 
 
 def test_a_row_is_its_cache_and_its_logits() -> None:
@@ -51,5 +49,7 @@ def test_one_request_is_always_tried_on_little_free_memory() -> None:
 
 
 def test_too_little_memory_for_one_request_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"engine\.memory_gb=2e-05: one request needs 4 rows .* allowed is 4\.4e-05 or more"):
+    with pytest.raises(
+        ConfigError, match=r"engine\.memory_gb=2e-05: one request needs 4 rows .* allowed is 4\.4e-05 or more"
+    ):
         fits(request(20, 30, Beam(num_beams=4, num_return_sequences=1)), gb=0.00002)

@@ -156,10 +156,10 @@ def breaking(run: Path, how: str) -> Path:
     ("how", "message"),
     [
         ("no folder", "there is no such folder"),
-        ("no manifest", "manifest.json: there is no manifest"),
+        ("no manifest", "is no run folder (no manifest.json)"),
         ("cut manifest", "manifest.json: cannot be read as JSON"),
-        ("newer", "schema_version=99; this decodebench reads 1 to 1"),
-        ("cut parquet", "measurements.parquet: cannot be read as parquet"),
+        ("newer", "schema_version=99; this decodebench reads 1"),
+        ("cut parquet", "measurements.parquet: cannot be read as Measurement records, is it cut off?"),
         ("no generations", "generations.parquet: there is no such file"),
         ("other columns", "generations.parquet: has no column seed, sample, prompt, text"),
         ("stranger", "cell 'id-ghost' is not in manifest.json"),

@@ -159,9 +159,11 @@ def test_a_unit_is_shown_where_the_name_does_not_say_it(name: str, unit: str, sh
     assert Metric(name=name, unit=unit, direction="none").unit_shown == shown
 
 
-def test_the_best_value_has_a_better_side_and_something_to_beat(tmp_path: Path) -> None:
-    values = {"diversity": ("higher", 0.2, 0.4), "rep_4": ("lower", 0.2, 0.4), "perplexity": ("none", 2.0, 3.0)}
+def test_the_best_value_has_a_better_side_and_an_interval_apart(tmp_path: Path) -> None:
+    # every interval is the value +- 0.1: 0.2 and 0.5 lie apart, 0.2 and 0.4 touch, 0.5 and 0.5 are the same
+    values = {"diversity": ("higher", 0.2, 0.5), "rep_4": ("lower", 0.2, 0.5), "perplexity": ("none", 2.0, 3.0)}
     values["distinct_2"] = ("higher", 0.5, 0.5)
+    values["distinct_3"] = ("higher", 0.2, 0.4)
     measured = [
         measurement(name, metric, value, direction=direction)
         for metric, (direction, *pair) in values.items()
@@ -170,9 +172,9 @@ def test_the_best_value_has_a_better_side_and_something_to_beat(tmp_path: Path) 
     run = save(tmp_path, manifest([cell("a"), cell("b")]), [generation("a", "p"), generation("b", "p")], measured)
     comparison = compare(load(run))
     best = {metric.name: comparison.best(metric) for metric in comparison.metrics}
-    assert best == {"diversity": 0.4, "rep_4": 0.2, "perplexity": None, "distinct_2": None}
+    assert best == {"diversity": 0.5, "rep_4": 0.2, "perplexity": None, "distinct_2": None, "distinct_3": None}
     page, _ = pages(run)
-    assert "**0.400** [0.300, 0.500]" in page
+    assert "**0.500** [0.400, 0.600]" in page
     assert page.count("**0.200** [0.100, 0.300]") == 2, "in the short table and in the long one"
 
 

@@ -49,7 +49,10 @@ TIMING = Timing(
 )
 MANIFEST: dict[str, Any] = {
     "schema_version": SCHEMA_VERSION,
-    "cells": [{"id": "c1", "model": "m", "strategy": "top_p"}, {"id": "c2", "model": "m", "strategy": "beam"}],
+    "cells": [
+        {"id": "c1", "model": "m", "prompts": "p", "seed": 0, "strategy": "top_p"},
+        {"id": "c2", "model": "m", "prompts": "p", "seed": 0, "strategy": "beam"},
+    ],
     "models": {"m": {"fingerprint": "aa", "dtype": "float32"}},
     "failed": [],
 }

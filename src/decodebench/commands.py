@@ -19,7 +19,7 @@ def report(arguments: Sequence[str]) -> None:
 def score(arguments: Sequence[str]) -> None:
     """Compute the metrics of a stored run again, over the run's own unit or the one that is named, and render it."""
     from decodebench.metrics import UNITS, Unit
-    from decodebench.score import score_run
+    from decodebench.scoring import score_run
 
     run_dir = _run_dir("score", arguments, most=2)
     for unit in arguments[1:]:

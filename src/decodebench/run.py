@@ -19,7 +19,7 @@ from decodebench.latency import TimedCall, measure_latency
 from decodebench.manifest import Progress, manifest, memory_entry, model_entry
 from decodebench.models import LoadedModel, load, vocabulary
 from decodebench.records import Counts, Generation, Timing
-from decodebench.score import score_run
+from decodebench.scoring import score_run
 from decodebench.store import RunStore, locked
 
 log = logging.getLogger(__name__)

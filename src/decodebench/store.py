@@ -28,6 +28,10 @@ Key = tuple[str, str, int]
 """(cell, prompt id, sample): what names a text in a run."""
 
 
+_ENTRIES = {"cells": ("id", "model", "prompts", "strategy", "seed"), "failed": ("cell", "error")}
+"""What an entry of these lists in the manifest must have."""
+
+
 class RunStore:
     """One run folder. Opening reads what is there; nothing is created before `begin`."""
 
@@ -54,14 +58,11 @@ class RunStore:
         return self.run_dir / "journal.jsonl"
 
     def _read(self) -> None:
-        stored: list[Generation] = []
-        if (self.run_dir / "generations.parquet").exists():
-            stored += read_records(self.run_dir / "generations.parquet", Generation)
+        stored = read_records(self.run_dir / "generations.parquet", Generation, optional=True)
         if self._journal_path.exists():
             stored += _journal_lines(self._journal_path)
         self.generations = {(g.cell, g.prompt_id, g.sample): g for g in stored}
-        if (self.run_dir / "latency.parquet").exists():
-            self.timings = read_records(self.run_dir / "latency.parquet", Timing)
+        self.timings = read_records(self.run_dir / "latency.parquet", Timing, optional=True)
 
     def refuse_foreign(self, cells: Iterable[str]) -> None:
         """Raise StoreError where the folder holds cells that the grid does not have; those that failed may go."""
@@ -137,18 +138,27 @@ class RunStore:
 
 
 def read_manifest(run_dir: Path) -> Mapping[str, Any]:
-    """The manifest of a run. Raises StoreError where there is none, or one of another schema."""
+    """The manifest of a run, known to be of a version that this code reads and to name its cells.
+
+    Raises StoreError where there is none, where it cannot be read, or where it is of another version.
+    """
     path = run_dir / "manifest.json"
     try:
-        manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StoreError(f"{run_dir}: is no run folder (no manifest.json)") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StoreError(f"{path}: cannot be read ({error})") from error
+        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "is no run folder (no manifest.json)" if run_dir.is_dir() else "there is no such folder"
+        raise StoreError(f"{run_dir}: {what}; allowed: the folder of a run") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read as JSON ({error})") from error
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise StoreError(f"{path}: schema_version={version}; this decodebench reads {SCHEMA_VERSION}")
-    return manifest
+    for key, wanted in _ENTRIES.items():
+        for entry in manifest.setdefault(key, []):
+            absent = [name for name in wanted if name not in entry]
+            if absent:
+                raise StoreError(f"{path}: an entry of {key} has no {', '.join(absent)}")
+    return dict(manifest)
 
 
 @contextmanager

@@ -49,12 +49,29 @@ def write_records(path: Path, kind: type, records: Iterable[Any]) -> None:
     write_whole(path, lambda temporary: pq.write_table(table, temporary))
 
 
-def read_records(path: Path, kind: type[T]) -> list[T]:
-    """Read records back. Raises StoreError for a file that is no such table."""
+def read_records(path: Path, kind: type[T], *, optional: bool = False) -> list[T]:
+    """Read records back; of an `optional` file that is not there, none. Columns that the record lacks are left alone.
+
+    Raises StoreError for a file that is missing, cut off, or another table.
+    """
+    if not path.exists():
+        if optional:
+            return []
+        raise StoreError(f"{path}: there is no such file; run the command of the manifest again to complete the run")
     try:
-        rows = pq.read_table(path, columns=[f.name for f in dataclasses.fields(kind)]).to_pylist()  # type: ignore[arg-type]
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise StoreError(f"{path}: cannot be read as {kind.__name__} records ({_one_line(error)})") from error
+        # ParquetFile, not read_table: that one takes a folder named `a=b` for a partition column.
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(
+            f"{path}: cannot be read as {kind.__name__} records, is it cut off? ({_one_line(error)})"
+        ) from error
+    columns = dataclasses.fields(kind)  # type: ignore[arg-type]
+    stored = set(table.column_names)
+    absent = [f.name for f in columns if f.default is dataclasses.MISSING and f.name not in stored]
+    if absent:
+        raise StoreError(f"{path}: has no column {', '.join(absent)}; see docs/run_folder.md")
+    rows = table.select([f.name for f in columns if f.name in stored]).to_pylist()
     return [record(kind, row) for row in rows]
 
 
@@ -80,11 +97,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary sibling, then put it in place. Raises StoreError where the disk refuses."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({_one_line(error)})") from error
+        raise StoreError(f"{path}: cannot be written ({error.strerror or _one_line(error)})") from error
 
 
 def _one_line(error: Exception) -> str:

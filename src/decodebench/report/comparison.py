@@ -127,11 +127,20 @@ class Comparison:
         return tuple(found) or self.metrics[:8]
 
     def best(self, metric: Metric) -> float | None:
-        """The best value among the cells; None where no side is better, or where there is nothing to choose."""
-        values = {value for row in self.rows if (value := row.value(metric)) is not None}
-        if metric.direction == "none" or len(values) < 2:
+        """The value that is better than all others for certain: its interval lies apart from each of theirs.
+
+        None where no side is better, or where an interval is missing: no difference is claimed without one.
+        """
+        found = [m for row in self.rows if (m := row.measured.get(metric.name)) is not None and m.value is not None]
+        intervals = [(m.ci_low, m.ci_high) for m in found if m.ci_low is not None and m.ci_high is not None]
+        if metric.direction == "none" or len(found) < 2 or len(intervals) < len(found):
             return None
-        return max(values) if metric.direction == "higher" else min(values)
+        values = [m.value for m in found if m.value is not None]
+        high = metric.direction == "higher"
+        at = values.index(max(values) if high else min(values))
+        others = [interval for n, interval in enumerate(intervals) if n != at]
+        apart = all(low > intervals[at][1] if not high else top < intervals[at][0] for low, top in others)
+        return values[at] if apart else None
 
 
 def labels(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -46,7 +46,10 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
     metrics = comparison.headline
     yield "## Comparison"
     yield _table(comparison, metrics)
-    legend = "↑ higher is better, ↓ lower is better, \\[low, high\\] is the interval, the best value is **bold**."
+    legend = (
+        "↑ higher is better, ↓ lower is better, \\[low, high\\] is the interval, "
+        "**bold**: better than all others, the intervals apart."
+    )
     yield _lines([legend], _notes(comparison, metrics))
 
 

@@ -1,16 +1,16 @@
 """Render a stored run: everything is made in memory first, then each file appears whole or not at all."""
 
-import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from decodebench.errors import StoreError
 from decodebench.report.comparison import compare, to_frame
 from decodebench.report.folder import load
 from decodebench.report.markdown import markdown
 from decodebench.report.page import page
 from decodebench.report.plots import Plot, draw_all
 from decodebench.report.terminal import terminal_text
+from decodebench.tables import write_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def render(run_dir: Path) -> Report:
     drawn = [plot for plot in plots if isinstance(plot, Plot)]
     images = {f"plots/{plot.name}.png": plot.png for plot in drawn} | {f"plots/{p.name}.svg": p.svg for p in drawn}
     for name, content in (images | pages).items():
-        write_whole(run_dir / name, content)
+        write_whole(run_dir / name, partial(_put, content))
     for plot in plots:
         for ending in ("png", "svg"):
             # A plot of an earlier rendering that this one leaves out would contradict the page.
@@ -47,15 +47,5 @@ def render(run_dir: Path) -> Report:
     return Report(table=table, html=run_dir / "report.html")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write under a temporary name beside the file, then put it in place at once. Raises StoreError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
+def _put(content: bytes, path: Path) -> None:
+    path.write_bytes(content)

@@ -19,7 +19,7 @@ def score_run(run_dir: Path, *, unit: Unit | None = None) -> list[Measurement]:
     unit = unit or manifest["cells"][0]["config"]["metrics"]["unit"]
     generations = read_records(run_dir / "generations.parquet", Generation)
     latency = run_dir / "latency.parquet"
-    timings = read_records(latency, Timing) if latency.exists() else []
+    timings = read_records(latency, Timing, optional=True)
     measurements: list[Measurement] = []
     for cell, group in groupby(generations, key=lambda g: g.cell):
         if cell not in failed:
