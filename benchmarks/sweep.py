@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from work import Work, packaged_work, random_work
 
 from decodebench.deploy import generation_config, generation_config_fields
 from decodebench.device import peak_memory, synchronize
 from decodebench.engine import Decoder, choose_rows
+from work import Work, packaged_work, random_work
 
 
 def notebook_loop(work: Work) -> None:
