@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL: # two installations into one environment must not run at once
-.PHONY: help demo test lint format setup-demo setup-test clean
+.PHONY: help demo test lint format cuda-check setup-demo setup-test clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,13 @@ lint: setup-test ## Run ruff and mypy
 format: setup-test ## Let ruff format the code, and repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# For a GPU machine without a network: its own Python with torch >= 2.11 and transformers >= 5.17 is used as it is.
+cuda-check: ## On a GPU machine: parity tests, then the sweep on a random GPT-J 6B (WHEELS=folder installs what is missing)
+	@if [ -n "$(WHEELS)" ]; then $(PYTHON) -m pip install -q --no-index --find-links "$(WHEELS)" "$(WHEELS)"/*.whl; fi
+	$(PYTHON) -c 'import torch; assert torch.cuda.is_available(), "this machine has no usable GPU"'
+	PYTHONPATH=src $(PYTHON) -m pytest -q --noconftest tests/test_cuda.py
+	PYTHONPATH=src $(PYTHON) benchmarks/sweep.py --random gptj_6b --dtype float16 --no-loop --json cuda-sweep.json
 
 setup-demo: $(VENV)/demo.stamp ## Install the package with the demo's model
 

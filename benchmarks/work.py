@@ -6,8 +6,6 @@ from typing import Any
 import torch
 
 from decodebench.engine import Request
-from decodebench.model_config import ModelConfig
-from decodebench.models import load, vocabulary
 from decodebench.strategies import (
     Beam,
     Greedy,
@@ -19,7 +17,6 @@ from decodebench.strategies import (
     TopP,
     Typical,
 )
-from decodebench.tokens import encode
 
 PROMPTS = (
     "Once upon a time",
@@ -76,7 +73,7 @@ class Work:
     @property
     def vocabulary(self) -> int:
         """Tokens that the model knows."""
-        return vocabulary(self.model)
+        return int(self.model.get_input_embeddings().weight.shape[0])
 
     def requests(self, names: tuple[str, ...] | None = None) -> list[Request]:
         """All requests of the work, as the engine takes them."""
@@ -100,6 +97,11 @@ class Work:
 
 def packaged_work(dtype: str, *, quick: bool, device: str = "auto") -> Work:
     """The ladder on the packaged Gemma 3 270M."""
+    # Not at the top: random weights need torch and transformers only, which is all that a GPU machine may have.
+    from decodebench.model_config import ModelConfig
+    from decodebench.models import load
+    from decodebench.tokens import encode
+
     loaded = load(ModelConfig(name="gemma3_270m", source="packaged", dtype=dtype, device=device))
     prompts = tuple(encode(loaded, text) for text in PROMPTS)
     return _cut(loaded.model, loaded.device, loaded.dtype, loaded.pad_id, prompts, quick)

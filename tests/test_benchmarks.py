@@ -48,3 +48,13 @@ def test_growth(tmp_path: Path) -> None:
     alone = read["strategies"]["tokens_alone"]
     assert alone[1:] == [2 * alone[0], 4 * alone[0], 8 * alone[0]]
     assert (tmp_path / "growth.png").stat().st_size > 10_000
+
+
+def test_random_weights_need_no_more_than_torch_and_transformers() -> None:
+    """`make cuda-check` runs where hydra, pandas and pyarrow may be missing."""
+    absent = ("hydra", "omegaconf", "pandas", "pyarrow", "platformdirs", "jinja2", "evaluate")
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+    code += "import sweep; work = sweep.random_work('tiny', 'float32', quick=True)\n"
+    code += "packed = sweep.Packed(64); packed(work); print(packed.counts['texts'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip().endswith("33"), done.stderr[-2000:]
