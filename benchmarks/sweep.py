@@ -147,7 +147,7 @@ def main() -> None:
         "--random", choices=("gptj_6b", "tiny"), help="random weights of this shape, made on the device"
     )
     parser.add_argument("--rounds", type=int, help="default 3 with --quick, else 1")
-    parser.add_argument("--max-rows", type=int, default=256)
+    parser.add_argument("--max-rows", type=int, default=512)
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
 

@@ -131,8 +131,8 @@ def test_bad_input_gets_one_line(arguments: str, good: list[str]) -> None:
         (["repotr", "results/x"], "repotr: unknown command; allowed: report, score; did you mean report? (see --help)"),
         (["report"], "report: takes the path of a run folder, as in: report results/NAME"),
         (["report", "a", "b"], "report: takes the path of a run folder"),
-        (["report", "results/x"], "run=results/x: there is no such folder"),
-        (["score", "results/x"], "results/x: is no run folder (no manifest.json)"),
+        (["report", "results/x"], "results/x: there is no such folder; allowed: the folder of a run"),
+        (["score", "results/x"], "results/x: there is no such folder; allowed: the folder of a run"),
         (["score", "results/x", "word"], "score results/x word: allowed: characters, tokens, words; did"),
     ],
 )  # fmt: skip

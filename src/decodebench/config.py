@@ -58,7 +58,7 @@ class LatencyConfig:
 class EngineConfig:
     """conf/engine: how cells are decoded together; `memory_gb` None is a quarter of what is free."""
 
-    max_rows: int = 256
+    max_rows: int = 512
     memory_gb: float | None = None
 
     def __post_init__(self) -> None:

@@ -134,7 +134,7 @@ def _log_z(scores_NV: Tensor, temperature: float) -> Tensor:
     largest_N1 = scores_NV.amax(-1, keepdim=True).to(torch.float32)
     mass_N = torch.zeros_like(largest_N1[:, 0])
     for chunk in chunks(scores_NV):
-        mass_N += ((chunk - largest_N1) / temperature).exp_().sum(-1)
+        mass_N += _scaled(chunk - largest_N1, temperature).exp_().sum(-1)
     return largest_N1.squeeze(1) / temperature + mass_N.log()
 
 
@@ -144,12 +144,17 @@ def _mean(scores_NV: Tensor, temperature: float) -> Tensor:
     mass_N = torch.zeros_like(largest_N1[:, 0])
     weighted_N = torch.zeros_like(mass_N)
     for chunk in chunks(scores_NV):
-        shifted = (chunk - largest_N1) / temperature
+        shifted = _scaled(chunk - largest_N1, temperature)
         weight = shifted.exp()
         mass_N += weight.sum(-1)
         # A banned token (-inf) has weight 0, and 0 * -inf is no number.
         weighted_N += (weight * shifted.masked_fill_(shifted == -torch.inf, 0.0)).sum(-1)
     return largest_N1.squeeze(1) / temperature + weighted_N / mass_N
+
+
+def _scaled(scores: Tensor, temperature: float) -> Tensor:
+    """Divided by the temperature, in place."""
+    return scores if temperature == 1.0 else scores.div_(temperature)
 
 
 def chunks(scores_NV: Tensor) -> tuple[Tensor, ...]:

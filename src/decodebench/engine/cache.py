@@ -5,7 +5,7 @@ left-padded batch and its own masks, positions, sliding windows and ALiBi slopes
 copies everything at each step; here a step writes one column.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -24,8 +24,8 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def __init__(self, key: Tensor, value: Tensor, slots: int, columns: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.keys = key.new_zeros(slots, key.shape[0], columns, key.shape[2])
-        self.values = value.new_zeros(slots, value.shape[0], columns, value.shape[2])
+        self.keys = key.new_empty(slots, key.shape[0], columns, key.shape[2])
+        self.values = value.new_empty(slots, value.shape[0], columns, value.shape[2])
         self.is_initialized = True
         self.rows = 0
         self.used = 0
@@ -50,11 +50,16 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 class PackedCache:
-    """All layers of a `PackedLayer` cache as one thing: room, forks and alignment."""
+    """All layers of a `PackedLayer` cache as one thing: room, forks and alignment.
+
+    Buffers are not cleared when they are made, and memory that nobody touches costs nothing. But what lies left of a
+    row is multiplied by a probability of 0, and 0 x NaN is NaN: a slot is cleared up to its row when it is first used.
+    """
 
     def __init__(self, like: Sequence[KeyValues], slots: int, columns: int) -> None:
         self.layers = [PackedLayer(key, value, slots, columns) for key, value in like]
         self.column = 0
+        self._clean = 0  # slots below this one hold finite numbers left of the write column
 
     @property
     def slots(self) -> int:
@@ -67,52 +72,77 @@ class PackedCache:
     @property
     def nbytes(self) -> int:
         """Bytes of all buffers."""
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+        return sum(buffer.nbytes for buffer in self._buffers())
+
+    def _buffers(self) -> Iterator[Tensor]:
+        for layer in self.layers:
+            yield layer.keys
+            yield layer.values
 
     def view(self, rows: int) -> Cache:
         """The first `rows` rows as the cache object that a transformers model takes."""
         for layer in self.layers:
             layer.rows, layer.used = rows, self.column
+        self._clean = rows  # the next column is written for these only
         return Cache(layers=list(self.layers))
 
     def write(self, slot: int, key_values: Sequence[KeyValues]) -> None:
         """Put a prefilled sequence into a slot, ending at the write column."""
+        start = self.column - key_values[0][0].shape[1]
+        self._use(slot + 1, start)
         for layer, (key, value) in zip(self.layers, key_values, strict=True):
-            start = self.column - key.shape[1]
             layer.keys[slot, :, start : self.column] = key
             layer.values[slot, :, start : self.column] = value
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], start: int) -> None:
         """Copy rows onto rows, from column `start` on; no target may be a source."""
-        for layer in self.layers:
-            for buffer in (layer.keys, layer.values):
-                for source, target in zip(sources, targets, strict=True):
-                    buffer[target, :, start : self.column] = buffer[source, :, start : self.column]
+        self._use(max(targets, default=-1) + 1, start)
+        for buffer in self._buffers():
+            for source, target in zip(sources, targets, strict=True):
+                buffer[target, :, start : self.column] = buffer[source, :, start : self.column]
+
+    def _use(self, slots: int, start: int) -> None:
+        """Clear the slots that come into use, up to column `start`, from which their rows are written."""
+        if slots > self._clean:
+            for buffer in self._buffers():
+                buffer[self._clean : slots, :, :start].zero_()
+            self._clean = slots
+
+    def clear(self, slot: int) -> None:
+        """Forget what is in a slot."""
+        for buffer in self._buffers():
+            buffer[slot, :, : self.column].zero_()
+
+    def restart(self) -> None:
+        """With no row in use: start again at the first column."""
+        self.column = 0
+        self._clean = 0
 
     def reserve(self, slots: int, columns: int) -> None:
-        """Grow the buffers to at least this size; rows come by the half, so that growing stays rare."""
+        """Grow the buffers to at least this size; rows double, so that growing stays rare."""
         if slots <= self.slots and columns <= self.columns:
             return
-        slots = self.slots if slots <= self.slots else max(slots, self.slots * 3 // 2)
+        slots = self.slots if slots <= self.slots else max(slots, 2 * self.slots)
         columns = max(columns, self.columns)
         for layer in self.layers:
-            layer.keys = _grown(layer.keys, slots, columns)
-            layer.values = _grown(layer.values, slots, columns)
+            layer.keys = self._grown(layer.keys, slots, columns)
+            layer.values = self._grown(layer.values, slots, columns)
+
+    def _grown(self, buffer: Tensor, slots: int, columns: int) -> Tensor:
+        grown = buffer.new_empty(slots, buffer.shape[1], columns, buffer.shape[3])
+        grown[: self._clean, :, : self.column] = buffer[: self._clean, :, : self.column]
+        return grown
 
     def align(self, column: int, rows: int, longest: int) -> None:
         """Move the first `rows` rows, none longer than `longest`, so that the write column becomes `column`."""
         source = slice(self.column - longest, self.column)
         target = slice(column - longest, column)
-        for layer in self.layers:
-            for buffer in (layer.keys, layer.values):
-                buffer[:rows, :, target] = buffer[:rows, :, source].clone()
+        for buffer in self._buffers():
+            moved = buffer[:rows, :, source].clone()
+            buffer[:rows, :, self.column : column].zero_()  # columns that come into use on the way right
+            buffer[:rows, :, target] = moved
         self.column = column
-
-
-def _grown(buffer: Tensor, slots: int, columns: int) -> Tensor:
-    grown = buffer.new_zeros(slots, buffer.shape[1], columns, buffer.shape[3])
-    grown[: buffer.shape[0], :, : buffer.shape[2]] = buffer
-    return grown
+        self._clean = rows
 
 
 def layer_key_values(cache: Cache) -> list[list[KeyValues]] | None:

@@ -161,7 +161,7 @@ class CachedRows(Rows):
             self._cache = PackedCache(prefixes[0].key_values or (), slots=max(8, rows), columns=longest_new + 64)
         cache = self._cache
         if self.count == 0:
-            cache.column = 0
+            cache.restart()
         cache.reserve(rows, longest_new + 1)
         if cache.column < longest_new:
             cache.align(longest_new, self.count, max(self._length, default=0))
@@ -212,9 +212,7 @@ class CachedRows(Rows):
 
     def scrub(self, row: int) -> None:
         if self._cache is not None:
-            for layer in self._cache.layers:
-                layer.keys[row].zero_()
-                layer.values[row].zero_()
+            self._cache.clear(row)
 
 
 class WholeRows(Rows):

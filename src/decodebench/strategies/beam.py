@@ -116,7 +116,7 @@ class Beam(Strategy):
         rows = view.select(runs)
         log_z_B1 = rows.scores.log_normalizer(rows.physical_B)[:, None]
         if edits(self):  # a search's penalties work on log-probs
-            score_BC, token_BC = top_by_value_then_id(edit_scores(self, rows, rows.logits_BV - log_z_B1), count)
+            score_BC, token_BC = top_by_value_then_id(edit_scores(self, rows, rows.logits_BV.sub_(log_z_B1)), count)
         else:
             score_BC, token_BC = rows.scores.top(rows.physical_B, count)
             score_BC = score_BC - log_z_B1
