@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from decodebench import models
 from decodebench.cells import Plan
+from decodebench.engine.rows import CachedRows
 from launches import Launch, launch, one_thread, without_report, write_prompts
 
 GREEDY = "eos, max_new_tokens, max_total_tokens, min_new_tokens, no_repeat_ngram_size, repetition_penalty"
@@ -192,6 +194,24 @@ def test_a_full_disk_at_the_start_leaves_no_run(good: list[str], monkeypatch: py
     assert (done.code, len(done.err.splitlines())) == (3, 1)
     assert "No space left on device" in done.err
     assert not list(Path("results").iterdir())
+
+
+def test_no_memory_left_says_how_to_go_on(good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    without_report(monkeypatch)
+    advance, calls = CachedRows.advance, []
+
+    def too_much(rows: CachedRows, parents: Sequence[int], tokens: Sequence[int]) -> list[int]:
+        calls.append(len(parents))
+        if len(calls) > 30:  # the probe, and the first steps
+            raise torch.OutOfMemoryError("tried to allocate 1 EiB")
+        return advance(rows, parents, tokens)
+
+    monkeypatch.setattr(CachedRows, "advance", too_much)
+    done = launch(*good, "strategy=greedy", "strategy.max_new_tokens=40", "strategy.eos=none")
+    monkeypatch.setattr(CachedRows, "advance", advance)
+    assert (done.code, len(done.err.splitlines())) == (3, 1)
+    assert "engine.max_rows=512: out of memory; finished texts are kept, and the same command with name=x" in done.err
+    assert launch(*good, "strategy=greedy", "strategy.max_new_tokens=40", "strategy.eos=none").code == 0
 
 
 def test_an_interrupt_says_that_the_run_can_go_on(good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

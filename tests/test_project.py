@@ -73,7 +73,7 @@ def test_source_files_stay_below_400_lines() -> None:
         (b"file:///" + b"root/x", True),
         (b'"/' + b'work/main"', True),
         (b"https://example.org/home/ann", False),
-        (b"docs/work/plan.md", False),
+        (b"docs/home/plan.md", False),
     ],
 )
 def test_what_a_machine_path_is(text: bytes, found: bool) -> None:

@@ -152,6 +152,8 @@ def test_cells_that_the_grid_does_not_have_are_refused(store: RunStore) -> None:
 
 
 def test_a_failed_cell_may_go(store: RunStore) -> None:
+    with pytest.raises(StoreError, match="beam"):
+        store.refuse_foreign(["c1"])
     store.write_manifest(MANIFEST | {"failed": [{"cell": "c2", "error": "why"}]})
     store.refuse_foreign(["c1"])
 
@@ -165,6 +167,8 @@ def test_other_weights_are_refused(store: RunStore) -> None:
 
 
 def test_a_cell_whose_model_could_not_be_loaded_says_nothing_of_weights(store: RunStore) -> None:
+    with pytest.raises(StoreError, match="other weights"):
+        store.refuse_other_weights(["c1"], "bb", "float32")
     store.write_manifest(MANIFEST | {"models": {}})
     store.refuse_other_weights(["c1"], "bb", "float32")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -13,7 +14,7 @@ from decodebench.config import EngineConfig
 from decodebench.deploy import generation_config_fields
 from decodebench.device import free_bytes, peak_memory
 from decodebench.engine import Decoder, Forward, Outcome, Request, Room, room
-from decodebench.errors import ConfigError, PromptError
+from decodebench.errors import ConfigError, ModelError, PromptError
 from decodebench.models import LoadedModel, vocabulary
 from decodebench.records import Counts, Generation, Prompt
 from decodebench.store import Key, RunStore
@@ -179,7 +180,13 @@ def decode_cells(
             bar.update(fed)
 
         start_bytes, _ = peak()
-        Decoder(rows, max_rows=fits.max_rows, sink=sink, failure=failure).run(todo, tick=tick)
+        try:
+            Decoder(rows, max_rows=fits.max_rows, sink=sink, failure=failure).run(todo, tick=tick)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise ModelError(
+                f"engine.max_rows={fits.max_rows}: out of memory; finished texts are kept, and the same command with "
+                f"name={store.run_dir.name} and fewer rows (or a smaller engine.memory_gb) goes on"
+            ) from error
         peak_bytes, why = peak()
     counts = replace(
         before,

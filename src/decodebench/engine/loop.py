@@ -61,6 +61,8 @@ class Decoder:
         """Strategies are anybody's code: whatever one of them raises fails its cell, and no other."""
         try:
             yield
+        except (torch.OutOfMemoryError, MemoryError):
+            raise  # of the batch, not of this strategy
         except Exception as error:
             log.debug("cell %s failed", cell, exc_info=True)
             self._fail(cell, f"{type(error).__name__}: {error}")
