@@ -117,6 +117,8 @@ def plot(figures: dict[str, dict[str, Any]], file: Path) -> None:
         axis.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds")
         axis.set_title(f"x^{series['exponent']:.2f}", fontsize=10)
         axis.set_xticks(series["x"], [str(x) for x in series["x"]])
+        ends = (min(series["seconds"]), max(series["seconds"]))
+        axis.set_yticks(ends, [f"{seconds:.1f}" for seconds in ends])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     figure.savefig(file, dpi=110)
