@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from decodebench.device import peak_memory, synchronize
-from decodebench.engine import Decoder, Forward, Request, choose_rows
-from decodebench.strategies import Sample, TopP
+from decodebench.engine import Decoder, Forward, choose_rows
+from decodebench.strategies import Sample, Strategy, TopP
 from work import Work, packaged_work, random_work
 
 
@@ -44,39 +44,24 @@ SERIES: dict[str, Sequence[int]] = {
 }
 
 
-def requests(work: Work, base: Base) -> list[Request]:
-    """A grid of samplers: temperatures rise from 0.5, every second one also cuts at top-p."""
-    grid: list[Request] = []
+def grid(work: Work, base: Base) -> Work:
+    """The work as a grid of samplers: temperatures rise from 0.5, every second one also cuts at top-p."""
+    samplers: dict[str, Strategy] = {}
     for number in range(base.strategies):
-        temperature = 0.5 + 0.8 * number / max(1, base.strategies - 1)
-        rules: dict[str, Any] = {
-            "temperature": temperature,
-            "num_return_sequences": base.samples,
-            "max_new_tokens": base.new_tokens,
-            "eos": "none",
-        }
-        strategy = Sample(**rules) if number % 2 == 0 else TopP(**rules)
-        grid += [
-            Request(
-                cell=str(number),
-                strategy=strategy,
-                prompt_id=str(at),
-                prompt_ids=prompt,
-                sample=sample,
-                limit=base.new_tokens,
-                seed=0,
-                eos_ids=(),
-            )
-            for at, prompt in enumerate(work.prompts[: base.prompts])
-            for sample in range(base.samples)
-        ]
-    return grid
+        kind = Sample if number % 2 == 0 else TopP
+        samplers[str(number)] = kind(
+            temperature=0.5 + 0.8 * number / max(1, base.strategies - 1),
+            num_return_sequences=base.samples,
+            max_new_tokens=base.new_tokens,
+            eos="none",
+        )
+    return replace(work, strategies=samplers, prompts=work.prompts[: base.prompts], new_tokens=base.new_tokens)
 
 
 def cost(work: Work, forward: Forward, base: Base, repeats: int) -> dict[str, float]:
     """Median seconds, peak bytes over the start, tokens alone and computed of one point."""
     seconds, peaks = [], []
-    grid = requests(work, base)
+    requests = grid(work, base).requests()
     for _ in range(repeats):
         rows = forward.make_rows(work.model, work.device)
         texts: list[Any] = []
@@ -88,7 +73,7 @@ def cost(work: Work, forward: Forward, base: Base, repeats: int) -> dict[str, fl
             before, _ = read()
             synchronize(work.device)
             start = time.perf_counter()
-            Decoder(rows, max_rows=base.max_rows, sink=texts.extend, failure=failure).run(grid)
+            Decoder(rows, max_rows=base.max_rows, sink=texts.extend, failure=failure).run(requests)
             synchronize(work.device)
             seconds.append(time.perf_counter() - start)
             after, _ = read()

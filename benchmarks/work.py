@@ -75,9 +75,8 @@ class Work:
         """Tokens that the model knows."""
         return int(self.model.get_input_embeddings().weight.shape[0])
 
-    def requests(self, names: tuple[str, ...] | None = None) -> list[Request]:
+    def requests(self) -> list[Request]:
         """All requests of the work, as the engine takes them."""
-        chosen = {name: self.strategies[name] for name in names} if names else self.strategies
         return [
             Request(
                 cell=name,
@@ -89,7 +88,7 @@ class Work:
                 seed=0,
                 eos_ids=(),
             )
-            for name, strategy in chosen.items()
+            for name, strategy in self.strategies.items()
             for number, prompt in enumerate(self.prompts)
             for sample in range(strategy.samples)
         ]

@@ -1,7 +1,8 @@
 """cells -> generations: the requests of the cells that share a model, decoded together and stored as they finish."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,13 +181,8 @@ def decode_cells(
             bar.update(fed)
 
         start_bytes, _ = peak()
-        try:
+        with _memory_errors(fits.max_rows, store.run_dir.name):
             Decoder(rows, max_rows=fits.max_rows, sink=sink, failure=failure).run(todo, tick=tick)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise ModelError(
-                f"engine.max_rows={fits.max_rows}: out of memory; finished texts are kept, and the same command with "
-                f"name={store.run_dir.name} and fewer rows (or a smaller engine.memory_gb) goes on"
-            ) from error
         peak_bytes, why = peak()
     counts = replace(
         before,
@@ -198,6 +194,17 @@ def decode_cells(
     )
     measured = None if peak_bytes is None or start_bytes is None else peak_bytes - start_bytes
     return counts, Memory(room=fits, measured_bytes=measured, measured_reason=why)
+
+
+@contextmanager
+def _memory_errors(max_rows: int, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ModelError(
+            f"engine.max_rows={max_rows}: out of memory; finished texts are kept, and the same command with "
+            f"name={name} and fewer rows (or a smaller engine.memory_gb) goes on"
+        ) from error
 
 
 def _expected(request: Request) -> int:

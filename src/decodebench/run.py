@@ -91,19 +91,15 @@ class _Run:
                 loaded = load(jobs[0].model, announce=log.info)
                 self.store.refuse_other_weights((j.cell.id for j in jobs), loaded.fingerprint, loaded.dtype)
                 forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model))
-        except DecodebenchError as error:
-            for job in jobs:
-                progress.fail(job.cell.id, error)
-            return
-        prepared = self._prepare(jobs, loaded)
-        if not prepared:
-            return
-        todo = waiting(prepared, self.store)
-        try:
+            prepared = self._prepare(jobs, loaded)
+            todo = waiting(prepared, self.store)
             fits = rows_that_fit(todo, loaded, forward, self.plan.engine)
         except DecodebenchError as error:
             for job in jobs:
-                progress.fail(job.cell.id, error)
+                if job.cell.id not in progress.failed:  # one that failed already has a reason of its own
+                    progress.fail(job.cell.id, error)
+            return
+        if not prepared:
             return
         if forward.path != "cached":
             log.warning("%s is decoded without a cache, slowly: %s", loaded.name, forward.reason)
