@@ -10,6 +10,7 @@ from decodebench.strategies import (
     Beam,
     Greedy,
     MinP,
+    ModelFacts,
     Sample,
     Strategy,
     Temperature,
@@ -86,7 +87,7 @@ class Work:
                 sample=sample,
                 limit=self.new_tokens,
                 seed=0,
-                eos_ids=(),
+                facts=ModelFacts(vocabulary=self.vocabulary),
             )
             for name, strategy in self.strategies.items()
             for number, prompt in enumerate(self.prompts)

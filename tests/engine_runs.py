@@ -1,7 +1,7 @@
 """What the tests of engine and strategies share: rows of given logits, requests, runs, reference texts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,19 @@ from decodebench.draws import Draws, stream_key
 from decodebench.engine import Decoder, Forward, Outcome, Request
 from decodebench.engine.rows import Rows
 from decodebench.scores import Scores
-from decodebench.strategies import Beam, Greedy, MinP, Sample, Strategy, Temperature, TopK, TopP, Typical, View
+from decodebench.strategies import (
+    Beam,
+    Greedy,
+    MinP,
+    ModelFacts,
+    Sample,
+    Strategy,
+    Temperature,
+    TopK,
+    TopP,
+    Typical,
+    View,
+)
 
 CPU = torch.device("cpu")
 CACHED = Forward(path="cached", reason="chosen by the test", cache_error=None, batch_error=None)
@@ -57,6 +69,7 @@ def view_of(
         scores=Scores(logits_BV),
         physical_B=torch.arange(rows),
         prefix_BL=torch.tensor([[*p, *[-1] * (longest - len(p))] for p in prefixes]),
+        logprob_BL=torch.full((rows, longest), torch.nan),
         length_B=length_B,
         prompt_length_B=torch.full((rows,), prompt_length),
         limit_B=torch.full((rows,), limit),
@@ -64,7 +77,9 @@ def view_of(
         draws=Draws(
             torch.tensor([stream_key(seed, (0,))]).expand(rows, 2), torch.arange(rows), length_B - prompt_length
         ),
+        facts=ModelFacts(vocabulary=logits_BV.shape[1], eos_ids=tuple(eos_ids)),
         hidden=lambda rows, layer: torch.empty(0),
+        exit_logits=lambda rows, layer: torch.empty(0),
         prompt_hidden=lambda request, layer: torch.empty(0),
     )
 
@@ -76,8 +91,13 @@ def requests_of(
     limit: int,
     eos_ids: tuple[int, ...] = (),
     seed: int = 0,
+    facts: ModelFacts | None = None,
 ) -> list[Request]:
-    """The requests of a grid: every strategy (a cell each, by its name) on every prompt."""
+    """The requests of a grid: every strategy (a cell each, by its name) on every prompt.
+
+    `facts` are those of the model (`facts_of`); without them strategies know the end tokens only.
+    """
+    facts = replace(facts or ModelFacts(vocabulary=0), eos_ids=eos_ids)
     return [
         Request(
             cell=cell,
@@ -87,7 +107,7 @@ def requests_of(
             sample=sample,
             limit=limit,
             seed=seed,
-            eos_ids=eos_ids,
+            facts=facts,
         )
         for cell, strategy in strategies.items()
         for prompt_id, ids in prompts.items()

@@ -9,7 +9,7 @@ import torch
 
 from decodebench.errors import ConfigError
 from decodebench.models import LoadedModel
-from decodebench.strategies import Beam, Greedy
+from decodebench.strategies import Beam, Greedy, ModelFacts
 from decodebench.tokens import encode
 from engine_runs import PROMPTS, WHOLE, Run, requests_of, run
 
@@ -104,9 +104,9 @@ def test_what_a_beam_returns(tiny: LoadedModel) -> None:
 
 
 def test_a_vocabulary_too_small_for_the_beams():
-    Beam(num_beams=200, num_return_sequences=1).check_vocabulary(400, eos_count=1)
+    Beam(num_beams=200, num_return_sequences=1).check(ModelFacts(vocabulary=400, eos_ids=(1,)))
     with pytest.raises(ConfigError, match=r"^strategy.num_beams=201: needs 402 candidates of a vocabulary of 400; "):
-        Beam(num_beams=201, num_return_sequences=1).check_vocabulary(400, eos_count=1)
+        Beam(num_beams=201, num_return_sequences=1).check(ModelFacts(vocabulary=400, eos_ids=(1,)))
     # With 9 end tokens 10 candidates a beam are needed, so that one that does not end is always among them.
     with pytest.raises(ConfigError, match=r"needs 410 candidates of a vocabulary of 400; allowed is up to 40$"):
-        Beam(num_beams=41, num_return_sequences=1).check_vocabulary(400, eos_count=9)
+        Beam(num_beams=41, num_return_sequences=1).check(ModelFacts(vocabulary=400, eos_ids=tuple(range(9))))

@@ -10,7 +10,7 @@ from decodebench.deploy import generation_config, generation_config_fields
 from decodebench.draws import Draws, stream_key
 from decodebench.engine import Decoder, Outcome, Request, choose_rows
 from decodebench.scores import Scores
-from decodebench.strategies import Beam, Greedy, Sample, Temperature, TopP, Typical
+from decodebench.strategies import Beam, Greedy, ModelFacts, Sample, Temperature, TopP, Typical
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -61,7 +61,7 @@ def decoded(
             sample=sample,
             limit=24,
             seed=0,
-            eos_ids=(2,),
+            facts=ModelFacts(vocabulary=0, eos_ids=(2,)),
         )
         for name, strategy in STRATEGIES.items()
         for number, prompt in enumerate(PROMPTS)

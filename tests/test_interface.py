@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from decodebench.models import LoadedModel
-from decodebench.strategies import Greedy, Moves, State, Strategy, Temperature, View
+from decodebench.strategies import Greedy, ModelFacts, Moves, State, Strategy, Temperature, View
 from decodebench.strategies.base import EMPTY
 from decodebench.tokens import encode
 from engine_runs import CACHED, PROMPTS, WHOLE, generated, requests_of, run
@@ -36,7 +36,9 @@ class Contrastive(Strategy):
     max_new_tokens: int = LIMIT
 
     is_search = True
-    hidden_layers = (-1,)
+
+    def hidden_layers(self, facts: ModelFacts) -> tuple[int, ...]:
+        return (-1,)
 
     @property
     def rows(self) -> int:
@@ -199,7 +201,7 @@ class Guided(Strategy):
     def width(self) -> int:
         return 2
 
-    def row_prompts(self, prompt_ids: tuple[int, ...]) -> list[tuple[int, ...]]:
+    def row_prompts(self, prompt_ids: tuple[int, ...], facts: ModelFacts) -> list[tuple[int, ...]]:
         return [prompt_ids, prompt_ids[-1:]]
 
     def step(self, view: View, state: State) -> Moves:
@@ -271,8 +273,8 @@ class Counting(Strategy):
             state={"next_B": token_B + 1, "steps_R": state["steps_R"] + 1},
         )
 
-    def ranking(self, state: State, requests: int) -> tuple[Tensor, Tensor | None]:
-        return torch.tensor([[1, 0]]).expand(requests, 2), None
+    def ranking(self, view: View, state: State) -> tuple[Tensor, Tensor | None]:
+        return torch.tensor([[1, 0]]).expand(len(state["steps_R"]), 2), None
 
     @property
     def returns(self) -> int:

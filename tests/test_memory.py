@@ -4,7 +4,7 @@ import pytest
 
 from decodebench.engine import Forward, Request, room
 from decodebench.errors import ConfigError
-from decodebench.strategies import Beam, Greedy, Strategy
+from decodebench.strategies import Beam, Greedy, ModelFacts, Strategy
 
 CACHED = Forward(path="cached", reason="", cache_error=0.0, batch_error=0.0, kv_bytes_per_token=100)
 WHOLE = Forward(path="whole sequence", reason="", cache_error=None, batch_error=None)
@@ -19,7 +19,7 @@ def request(prompt: int, limit: int, strategy: Strategy | None = None) -> Reques
         sample=0,
         limit=limit,
         seed=0,
-        eos_ids=(),
+        facts=ModelFacts(vocabulary=0),
     )
 
 

@@ -19,7 +19,7 @@ from decodebench.errors import ConfigError, ModelError, PromptError
 from decodebench.models import LoadedModel, vocabulary
 from decodebench.records import Counts, Generation, Prompt
 from decodebench.store import Key, RunStore
-from decodebench.tokens import decode, encode
+from decodebench.tokens import decode, encode, model_facts
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class Prepared:
 
 def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
-    eos_ids = stop_ids(job, loaded)
-    job.strategy.check_vocabulary(vocabulary(loaded.model), len(eos_ids))
+    facts = model_facts(loaded, stop_ids(job, loaded))
+    job.strategy.check(facts)
     requests = []
     for prompt in job.prompts:
         ids = encode(loaded, prompt.text, job.template)
@@ -65,10 +65,12 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
                     sample=sample,
                     limit=limit,
                     seed=job.cell.seed,
-                    eos_ids=eos_ids,
+                    facts=facts,
                 )
             )
-    fields = generation_config_fields(job.strategy, eos_ids=eos_ids, pad_id=loaded.pad_id, limit=requests[0].limit)
+    fields = generation_config_fields(
+        job.strategy, eos_ids=facts.eos_ids, pad_id=loaded.pad_id, limit=requests[0].limit
+    )
     return Prepared(job=job, requests=tuple(requests), generation_config=fields)
 
 
@@ -157,7 +159,7 @@ def decode_cells(
     before = Counts(requests_total=total, requests_stored_before=total - to_decode)
     if fits is None:
         return before, None
-    hidden_layers = {layer for p in prepared for layer in p.job.strategy.hidden_layers}
+    hidden_layers = {layer for p in prepared for layer in _layers(p)}
     rows = forward.make_rows(loaded.model, loaded.device, hidden_layers)
     done = alone = 0
 
@@ -207,6 +209,11 @@ def _memory_errors(max_rows: int, name: str) -> Iterator[None]:
         ) from error
 
 
+def _layers(prepared: Prepared) -> tuple[int, ...]:
+    """The layers whose hidden states a cell reads."""
+    return prepared.job.strategy.hidden_layers(prepared.requests[0].facts)
+
+
 def _expected(request: Request) -> int:
     """Rows fed for a request that runs to its limit: its last token is not fed."""
     return request.strategy.width * (request.limit - 1)
@@ -216,7 +223,7 @@ def _generation(
     outcome: Outcome, job: Job, prompts: Mapping[tuple[str, str], Prompt], loaded: LoadedModel
 ) -> Generation:
     request = outcome.request
-    ended = bool(outcome.token_ids) and outcome.token_ids[-1] in request.eos_ids
+    ended = bool(outcome.token_ids) and outcome.token_ids[-1] in request.facts.eos_ids
     content = outcome.token_ids[:-1] if ended else outcome.token_ids
     return Generation(
         cell=job.cell.id,

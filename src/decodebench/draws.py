@@ -60,6 +60,10 @@ class Draws:
         """The draws of some of the rows (indices or mask)."""
         return Draws(self._key_B2[rows], self._sample_B[rows], self._step_B[rows])
 
+    def of_samples(self, sample_B: Tensor) -> "Draws":
+        """The draws that the same requests have under other sample indices."""
+        return Draws(self._key_B2, sample_B.expand_as(self._step_B), self._step_B)
+
     def gumbel(self, ids_BK: Tensor, lane: int = 0) -> Tensor:
         """Standard Gumbel noise, float32 [B, K], of the given token ids: equal ids get equal noise."""
         first, second = self._row_words(lane)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from decodebench.errors import ConfigError, ModelError, PromptError
 from decodebench.models import LoadedModel, vocabulary
 from decodebench.prompts import check_template
+from decodebench.strategies.base import ModelFacts
 
 
 def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:
@@ -40,3 +41,16 @@ def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:
     """
     text: str = loaded.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
+
+
+def model_facts(loaded: LoadedModel, eos_ids: tuple[int, ...]) -> ModelFacts:
+    """What strategies may know of a loaded model, in a cell with these end tokens."""
+    config = loaded.model.config.get_text_config()
+    return ModelFacts(
+        vocabulary=vocabulary(loaded.model),
+        layers=int(config.num_hidden_layers),
+        tied=bool(getattr(config, "tie_word_embeddings", False)),
+        eos_ids=eos_ids,
+        encode=lambda text: tuple(loaded.tokenizer(text, add_special_tokens=False).input_ids),
+        decode=lambda ids: decode(loaded, ids),
+    )

@@ -1,6 +1,6 @@
 """A block: the live requests of one cell, their logical rows, and the texts so far."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from decodebench.draws import Draws, stream_key
 from decodebench.engine.rows import Prefix, Rows
-from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
+from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Request:
     sample: int
     limit: int
     seed: int
-    eos_ids: tuple[int, ...]
+    facts: ModelFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +40,12 @@ class Outcome:
 class Block:
     """The live requests of one cell: R requests of k logical rows each, request-major, B = R * k."""
 
-    def __init__(self, strategy: Strategy, eos_ids: Sequence[int], device: torch.device) -> None:
+    def __init__(self, strategy: Strategy, facts: ModelFacts, device: torch.device) -> None:
         self.strategy = strategy
+        self._facts = facts
         self.requests: list[Request] = []
         self._device = device
-        self._eos_ids = torch.tensor(list(eos_ids), dtype=torch.int64, device=device)
+        self._eos_ids = torch.tensor(facts.eos_ids, dtype=torch.int64, device=device)
         self._fed: list[int] = []
         self._prefixes: list[Prefix] = []
         self._state: State = {}
@@ -91,12 +92,16 @@ class Block:
             scores=rows.scores,
             physical_B=self.physical_B,
             prefix_BL=self._prefix_BL,
+            logprob_BL=self._logprob_BL,
             length_B=self._length_B,
             prompt_length_B=self._prompt_length_B,
             limit_B=self._limit_B,
             eos_ids=self._eos_ids,
             draws=Draws(self._key_B2, self._sample_B, self._length_B - self._prompt_length_B),
+            facts=self._facts,
             hidden=rows.hidden,
+            exit_logits=rows.exit_logits,
+            amateur=rows.amateur,
             prompt_hidden=lambda request, layer: self._prefixes[request].hidden[layer],
         )
 
@@ -123,25 +128,22 @@ class Block:
         self._logprob_BL.scatter_(1, at, torch.where(emits[:, None], logprob[:, None], old_logprobs))
         self._length_B = length + emits
 
-    def settle(self, slot_B: Sequence[int], cost: Callable[[int], int]) -> list[Outcome]:
-        """Note where each row is now (EMPTY: not fed); requests without a fed row are finished, and returned.
-
-        `cost(slot)` is the number of tokens that were fed for a row.
-        """
+    def settle(self, slot_B: Sequence[int], rows: Rows) -> list[Outcome]:
+        """Note where each row is now (EMPTY: not fed); requests without a fed row are finished, and returned."""
         k = self.strategy.rows
-        paid = [cost(slot) if slot >= 0 else 0 for slot in slot_B]
+        paid = [rows.cost(slot) if slot >= 0 else 0 for slot in slot_B]
         fed = [sum(paid[r * k : (r + 1) * k]) for r in range(len(self.requests))]
         self._fed = [before + now for before, now in zip(self._fed, fed, strict=True)]
         self.physical_B = self._int(slot_B)
         finished = [r for r, now in enumerate(fed) if now == 0]
         if not finished:
             return []
-        outcomes = self._outcomes(finished)
+        outcomes = self._outcomes(finished, rows)
         self._keep([r for r, now in enumerate(fed) if now > 0])
         return outcomes
 
-    def _outcomes(self, finished: Sequence[int]) -> list[Outcome]:
-        order, scores = self.strategy.ranking(self._state, len(self.requests))
+    def _outcomes(self, finished: Sequence[int], rows: Rows) -> list[Outcome]:
+        order, scores = self.strategy.ranking(self.view(rows), self._state)
         row_of = order.tolist()
         outcomes = []
         for r in finished:

@@ -47,7 +47,7 @@ class Decoder:
             by_prompt.setdefault(request.prompt_ids, []).append(request)
         for request in chain.from_iterable(by_prompt.values()):
             with self._guarded(request.cell):
-                starts = tuple(request.strategy.row_prompts(request.prompt_ids))
+                starts = tuple(request.strategy.row_prompts(request.prompt_ids, request.facts))
                 self._pending.append((request, starts))
                 self._waiting.update(set(starts))
         with torch.inference_mode():
@@ -84,7 +84,7 @@ class Decoder:
         row_of = dict(zip(needed, self._rows.admit([self._prefixes[ids] for ids in needed]), strict=True))
         for request, starts in admitted:
             with self._guarded(request.cell):
-                block = self._blocks.get(request.cell) or Block(request.strategy, request.eos_ids, self._rows.device)
+                block = self._blocks.get(request.cell) or Block(request.strategy, request.facts, self._rows.device)
                 block.add(request, [(self._prefixes[ids], row_of[ids]) for ids in starts])
                 self._blocks[request.cell] = block
         for _, starts in admitted:
@@ -132,7 +132,7 @@ class Decoder:
         done: list[Outcome] = []
         for cell, slot_B in slots:
             with self._guarded(cell):
-                done += self._blocks[cell].settle(slot_B, self._rows.cost)
+                done += self._blocks[cell].settle(slot_B, self._rows)
                 if not self._blocks[cell].requests:
                     del self._blocks[cell]
         if done:

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from decodebench.engine.cache import KeyValues, PackedCache, layer_key_values, pad_columns
+from decodebench.errors import ModelError
 from decodebench.scores import Scores
 
 _PREFILL_TOKENS = 4096
@@ -52,9 +53,22 @@ class Rows(ABC):
         """Physical rows in use."""
         return self.scores.count
 
+    @property
+    def amateur(self) -> Scores | None:
+        """The raw logits of a second model for the same rows, where there is one."""
+        return None
+
     def hidden(self, rows: Tensor, layer: int) -> Tensor:
         """The hidden state after `layer` (0: the embeddings) at the last position, [N, H]."""
         return self._hidden[layer][rows]
+
+    def exit_logits(self, rows: Tensor, layer: int) -> Tensor:
+        """What the output head says of the hidden state after `layer` at the last position, float32 [N, V]."""
+        head: Any = self.model.get_output_embeddings()
+        if head is None:
+            raise ModelError(f"{type(self.model).__name__} has no output head that hidden states could be given to")
+        logits: Tensor = head(self.hidden(rows, layer).to(head.weight.device))
+        return logits.to(self.device, torch.float32)
 
     def logprob(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """Raw log-prob of one token in each of the given rows, [N]."""

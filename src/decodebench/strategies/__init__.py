@@ -1,6 +1,6 @@
 """Decoding strategies: one class for each yaml in conf/strategy."""
 
-from decodebench.strategies.base import Moves, State, Strategy, View
+from decodebench.strategies.base import ModelFacts, Moves, State, Strategy, View
 from decodebench.strategies.beam import Beam
 from decodebench.strategies.greedy import Greedy
 from decodebench.strategies.sampling import MinP, Sample, Temperature, TopK, TopP, Typical
@@ -9,6 +9,7 @@ __all__ = [
     "Beam",
     "Greedy",
     "MinP",
+    "ModelFacts",
     "Moves",
     "Sample",
     "State",

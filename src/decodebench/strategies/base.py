@@ -26,25 +26,50 @@ EMPTY = -1
 """The token that is no token: nothing emitted, or nothing fed."""
 
 
+def _no_tokenizer(text: object) -> Any:
+    raise ConfigError("this model has no tokenizer: a strategy that reads or compares text cannot run on it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What a strategy may know of the model, its tokenizer and the end tokens of its cell.
+
+    `layers` is the index of the last hidden state (0: the embeddings); `tied` says whether the output head is the
+    embedding. `encode` gives the ids of a text without special tokens, `decode` the text of ids.
+    """
+
+    vocabulary: int
+    layers: int = 0
+    tied: bool = False
+    eos_ids: tuple[int, ...] = ()
+    encode: Callable[[str], tuple[int, ...]] = _no_tokenizer
+    decode: Callable[[Sequence[int]], str] = _no_tokenizer
+
+
 @dataclass(kw_only=True)
 class View:
     """One step of one strategy: B = requests x rows per request, request-major.
 
     `scores` are the raw logits of all physical rows, shared by all strategies; a row of the view reads them at
     `physical_B`. Rows that were not fed since the last step have none: a strategy must not read theirs.
-    `prefix_BL` holds prompt and emitted tokens, left-aligned, `EMPTY` behind `length_B`.
+    `prefix_BL` holds prompt and emitted tokens, left-aligned, `EMPTY` behind `length_B`; `logprob_BL` has the raw
+    log-prob of each emitted token at the same place (NaN elsewhere).
     """
 
     scores: Scores
     physical_B: Tensor
     prefix_BL: Tensor
+    logprob_BL: Tensor
     length_B: Tensor
     prompt_length_B: Tensor
     limit_B: Tensor
     eos_ids: Tensor
     draws: Draws
+    facts: ModelFacts
     hidden: Callable[[Tensor, int], Tensor]
     prompt_hidden: Callable[[int, int], Tensor]
+    exit_logits: Callable[[Tensor, int], Tensor]
+    amateur: Scores | None = None
 
     @property
     def device(self) -> torch.device:
@@ -64,9 +89,20 @@ class View:
         """Hidden states after `layer` at the last fed position; the strategy must list it in `hidden_layers`."""
         return self.hidden(self.physical_B, layer)
 
+    def exit_logits_BV(self, layer: int) -> Tensor:
+        """What the output head says of the hidden states after `layer`, float32; `hidden_layers` must list it."""
+        return self.exit_logits(self.physical_B, layer)
+
+    @cached_property
+    def amateur_logits_BV(self) -> Tensor:
+        """Raw logits of the second model for the same rows, float32; the strategy must name it in `second_model`."""
+        if self.amateur is None:
+            raise ValueError("a strategy that reads a second model's logits names it in `second_model`")
+        return self.amateur.rows(self.physical_B)
+
     def select(self, rows: Tensor) -> "View":
         """The view of some of the rows (indices, in that order)."""
-        names = ("physical_B", "prefix_BL", "length_B", "prompt_length_B", "limit_B")
+        names = ("physical_B", "prefix_BL", "logprob_BL", "length_B", "prompt_length_B", "limit_B")
         return replace(self, draws=self.draws.of_rows(rows), **{name: getattr(self, name)[rows] for name in names})
 
     def ends(self, token: Tensor, new: Tensor, limit: Tensor) -> Tensor:
@@ -108,7 +144,8 @@ class Strategy(ABC):
     no_repeat_ngram_size: int = 0
 
     is_search: ClassVar[bool] = False
-    hidden_layers: ClassVar[tuple[int, ...]] = ()
+    packs: ClassVar[bool] = True
+    """Whether it is a step on rows; one that takes several tokens at a time runs through `model.generate` instead."""
 
     def __post_init__(self) -> None:
         self.require("max_new_tokens", self.max_new_tokens is None or self.max_new_tokens >= 1, "1 or more, or null")
@@ -165,10 +202,19 @@ class Strategy(ABC):
         """Texts that one request returns."""
         return 1
 
-    def check_vocabulary(self, vocabulary: int, eos_count: int) -> None:
-        """Raise ConfigError where the numbers do not fit a model with so many tokens."""
+    @property
+    def second_model(self) -> str | None:
+        """Folder or hub id of a model whose logits the steps read too (`View.amateur_logits_BV`)."""
+        return None
 
-    def row_prompts(self, prompt_ids: tuple[int, ...]) -> list[tuple[int, ...]]:
+    def check(self, facts: ModelFacts) -> None:
+        """Raise ConfigError where the numbers do not fit this model."""
+
+    def hidden_layers(self, facts: ModelFacts) -> tuple[int, ...]:
+        """The layers whose hidden states the steps read."""
+        return ()
+
+    def row_prompts(self, prompt_ids: tuple[int, ...], facts: ModelFacts) -> list[tuple[int, ...]]:
         """What each row of a request starts from; a companion row may start from something else."""
         return [prompt_ids] * self.rows
 
@@ -180,9 +226,12 @@ class Strategy(ABC):
     def step(self, view: View, state: State) -> Moves:
         """One step of all requests."""
 
-    def ranking(self, state: State, requests: int) -> tuple[Tensor, Tensor | None]:
-        """Of finished requests: which of its rows are returned, best first, [R, returns], and their scores."""
-        return torch.zeros(requests, 1, dtype=torch.int64), None
+    def ranking(self, view: View, state: State) -> tuple[Tensor, Tensor | None]:
+        """Of finished requests: which of its rows are returned, best first, [R, returns], and their scores.
+
+        The view has their texts and log-probs; its rows have no logits any more.
+        """
+        return torch.zeros(len(view.length_B) // self.rows, 1, dtype=torch.int64), None
 
     @abstractmethod
     def generation_config(self) -> dict[str, Any]:

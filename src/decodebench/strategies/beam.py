@@ -8,7 +8,7 @@ from torch import Tensor
 
 from decodebench.errors import ConfigError
 from decodebench.scores import top_by_value_then_id
-from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
+from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
 from decodebench.strategies.edits import edit_scores, edits
 
 NEVER = -1.0e9
@@ -57,7 +57,8 @@ class Beam(Strategy):
         """So many candidates that num_beams unfinished ones always remain: (end tokens + 1) for each beam."""
         return max(2, 1 + eos_count) * self.num_beams
 
-    def check_vocabulary(self, vocabulary: int, eos_count: int) -> None:
+    def check(self, facts: ModelFacts) -> None:
+        vocabulary, eos_count = facts.vocabulary, len(facts.eos_ids)
         needed = self._candidate_count(eos_count)
         if needed > vocabulary:
             most = vocabulary // max(2, 1 + eos_count)
@@ -146,9 +147,9 @@ class Beam(Strategy):
         worst_finished = torch.where(is_finished, finished.min(1, keepdim=True).values, NEVER)
         return (best_running > worst_finished).any(1, keepdim=True)
 
-    def ranking(self, state: State, requests: int) -> tuple[Tensor, Tensor | None]:
-        order = torch.arange(self.num_beams, self.num_beams + self.returns).expand(requests, -1)
-        return order, state["finished"][:, : self.returns].cpu()
+    def ranking(self, view: View, state: State) -> tuple[Tensor, Tensor | None]:
+        finished = state["finished"][:, : self.returns].cpu()
+        return torch.arange(self.num_beams, self.num_beams + self.returns).expand(len(finished), -1), finished
 
     def generation_config(self) -> dict[str, Any]:
         return {
