@@ -1,6 +1,6 @@
 """What the tests of engine and strategies share: rows of given logits, requests, runs, reference texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,18 +13,41 @@ from decodebench.engine import Decoder, Forward, Outcome, Request
 from decodebench.engine.rows import Rows
 from decodebench.scores import Scores
 from decodebench.strategies import (
+    MBR,
+    XTC,
+    AdaptiveContrastive,
+    Assisted,
     Beam,
+    BeamSample,
+    BestOfN,
+    ConstrainedBeam,
+    ContrastiveDecoding,
+    ContrastiveSearch,
+    DiverseBeam,
+    DoLa,
+    DynamicTemperature,
+    Epsilon,
+    Eta,
     Greedy,
     MinP,
+    Mirostat,
     ModelFacts,
+    PLess,
+    PromptLookup,
     Sample,
+    SelfConsistency,
+    StochasticBeam,
     Strategy,
+    TailFree,
     Temperature,
+    TopH,
     TopK,
+    TopNSigma,
     TopP,
     Typical,
     View,
 )
+from decodebench.strategies.guidance import guided
 
 CPU = torch.device("cpu")
 CACHED = Forward(path="cached", reason="chosen by the test", cache_error=None, batch_error=None)
@@ -47,8 +70,38 @@ EVERY_STRATEGY: dict[str, Strategy] = {
     "min_p": MinP(num_return_sequences=2),
     "typical": Typical(num_return_sequences=2),
     "temperature": Temperature(num_return_sequences=2, no_repeat_ngram_size=3),
+    "dynamic_temperature": DynamicTemperature(num_return_sequences=2),
+    "top_h": TopH(num_return_sequences=2),
+    "epsilon": Epsilon(num_return_sequences=2),
+    "eta": Eta(num_return_sequences=2),
+    "top_n_sigma": TopNSigma(num_return_sequences=2, temperature=1.5),
+    "tfs": TailFree(num_return_sequences=2),
+    "p_less": PLess(num_return_sequences=2, temperature=1.5),
+    "xtc": XTC(num_return_sequences=2, xtc_threshold=0.02),
+    "mirostat": Mirostat(num_return_sequences=2, mirostat_tau=3.0),
+    "repetition_penalty": Greedy(repetition_penalty=1.2),
+    "no_repeat_ngram": Greedy(no_repeat_ngram_size=3),
+    "presence_penalty": Temperature(num_return_sequences=2, presence_penalty=0.5),
+    "frequency_penalty": Temperature(num_return_sequences=2, frequency_penalty=0.5),
+    "dry": Temperature(num_return_sequences=2, dry_multiplier=0.8, dry_sequence_breakers=()),
+    "exponential_decay": Temperature(num_return_sequences=2, exponential_decay_length_penalty=(0, 1.02)),
+    "contrastive_search": ContrastiveSearch(no_repeat_ngram_size=3),
+    "adaptive_contrastive": AdaptiveContrastive(max_k=7),
+    "contrastive_decoding": ContrastiveDecoding(do_sample=True, num_return_sequences=2, no_repeat_ngram_size=2),
+    "dola": DoLa(dola_layers=[0, 1], repetition_penalty=1.2),
+    "guidance": Greedy(guidance_scale=1.5, repetition_penalty=1.2),
+    "best_of_n": BestOfN(n=3),
+    "mbr": MBR(n=3, utility="ngram_f1", no_repeat_ngram_size=2),
+    "self_consistency": SelfConsistency(n=3),
+    "beam_sample": BeamSample(num_beams=3, num_return_sequences=2, repetition_penalty=1.2),
+    "diverse_beam": DiverseBeam(num_beams=4, num_beam_groups=2, num_return_sequences=4, no_repeat_ngram_size=2),
+    "constrained_beam": ConstrainedBeam(num_beams=3, num_return_sequences=2, force_words=["5 6", "7"]),
+    "stochastic_beam": StochasticBeam(num_beams=3, temperature=0.8),
 }
-"""One of each kind in conf/strategy, some with penalties."""
+"""One of each kind in conf/strategy that packs, some with penalties."""
+
+UNPACKED: dict[str, Strategy] = {"assisted": Assisted(), "prompt_lookup": PromptLookup()}
+"""Those that run through `model.generate` (test_assisted.py)."""
 
 
 def view_of(
@@ -79,7 +132,7 @@ def view_of(
         ),
         facts=ModelFacts(vocabulary=logits_BV.shape[1], eos_ids=tuple(eos_ids)),
         hidden=lambda rows, layer: torch.empty(0),
-        exit_logits=lambda rows, layer: torch.empty(0),
+        exit_logits=lambda rows, layer, normed: torch.empty(0),
         prompt_hidden=lambda request, layer: torch.empty(0),
     )
 
@@ -95,13 +148,14 @@ def requests_of(
 ) -> list[Request]:
     """The requests of a grid: every strategy (a cell each, by its name) on every prompt.
 
-    `facts` are those of the model (`facts_of`); without them strategies know the end tokens only.
+    `facts` are those of the model (`facts_of`); without them strategies know the end tokens only, and a
+    text is its ids.
     """
-    facts = replace(facts or ModelFacts(vocabulary=0), eos_ids=eos_ids)
+    facts = replace(facts or ModelFacts(vocabulary=0, encode=text_as_ids, decode=ids_as_text), eos_ids=eos_ids)
     return [
         Request(
             cell=cell,
-            strategy=strategy,
+            strategy=guided(strategy, facts),
             prompt_id=prompt_id,
             prompt_ids=ids,
             sample=sample,
@@ -113,6 +167,14 @@ def requests_of(
         for prompt_id, ids in prompts.items()
         for sample in range(strategy.samples)
     ]
+
+
+def ids_as_text(ids: Sequence[int]) -> str:
+    return " ".join(map(str, ids))
+
+
+def text_as_ids(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
 
 
 Key = tuple[str, str, int, int]
@@ -146,9 +208,10 @@ def run(
     *,
     forward: Forward = CACHED,
     max_rows: int = 128,
-    layers: Sequence[int] = (),
+    layers: Iterable[int] = (),
 ) -> Run:
-    """Decode with the packed engine, on fresh rows."""
+    """Decode with the packed engine, on fresh rows that keep the hidden states which the strategies read."""
+    layers = {*layers, *(layer for r in requests for layer in r.strategy.hidden_layers(r.facts))}
     rows = forward.make_rows(model, CPU, layers)
     result = Run(rows=rows)
 

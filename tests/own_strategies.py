@@ -3,8 +3,12 @@
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
-from decodebench.strategies import Greedy, Moves, State, Temperature, View
+import torch
+
+from decodebench.strategies import Greedy, Moves, PromptLookup, State, Temperature, View
+from decodebench.strategies.greedy import advance_alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +28,27 @@ class Broken(Greedy):
         if int(view.new_B.max()) >= 2:
             raise ValueError("broken on purpose")
         return super().step(view, state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenLookup(PromptLookup):
+    """One that `generate` refuses."""
+
+    def generation_config(self) -> dict[str, Any]:
+        return super().generation_config() | {"max_matching_ngram_size": -1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EveryThirdSecond(Greedy):
+    """Greedy, but every third token is the second likeliest: a search that transformers does not have."""
+
+    offset: int = 0
+
+    @property
+    def in_transformers(self) -> bool:
+        return False
+
+    def step(self, view: View, state: State) -> Moves:
+        ids = view.scores.top(view.physical_B, 2)[1]
+        is_second = (view.new_B + self.offset) % 3 == 2
+        return advance_alone(view, torch.where(is_second, ids[:, 1], ids[:, 0]))

@@ -16,12 +16,13 @@ PLUGINS = ROOT / "src" / "hydra_plugins"
 STAGES = {
     "words": ["errors", "records"],
     "rules": ["draws", "scores", "strategies", "stats", "metrics"],
-    "conf": ["prompt_tables", "prompts", "packaged", "model_config", "config"],
+    "conf": ["prompt_tables", "prompts", "packaged", "model_config", "config", "catalogue"],
     "cells": ["cells"],
-    "generations": ["device", "models", "tokens", "engine", "deploy", "tables", "store", "decoding", "latency"],
+    "generations": ["device", "models", "tokens", "engine", "deploy", "tables", "store", "solo", "requests"],
+    "generations, timed": ["decoding", "latency"],
     "measurements": ["scoring"],
     "report": ["report"],
-    "the flow": ["manifest", "run", "launch", "commands", "__main__"],
+    "the flow": ["manifest", "run", "launch", "exporting", "commands", "__main__"],
 }
 """Every module and package of decodebench in order: it may import those before it, in its own stage too."""
 

@@ -1,11 +1,13 @@
 """The command line: what bad input gets is one line and an exit code, and nothing is left behind."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,16 @@ from safetensors.torch import load_file, save_file
 
 from decodebench import models
 from decodebench.cells import Plan
+from decodebench.config import conf_dir
 from decodebench.engine.rows import CachedRows
-from launches import Launch, launch, one_thread, without_report, write_prompts
+from decodebench.records import Generation
+from decodebench.strategies import Greedy, Sample
+from decodebench.tables import read_records
+from launches import PROMPTS, Launch, launch, one_thread, without_report, write_prompts
 
-GREEDY = "eos, max_new_tokens, max_total_tokens, min_new_tokens, no_repeat_ngram_size, repetition_penalty"
-SAMPLE = GREEDY.replace("repetition", "num_return_sequences, repetition") + ", temperature, top_k, top_p"
+GREEDY, SAMPLE = (", ".join(sorted(f.name for f in fields(kind))) for kind in (Greedy, Sample))
 NO_EFFECT = "has no effect with strategy"
-STRATEGIES = "beam, greedy, min_p, sample, temperature, top_k, top_p, typical"
+STRATEGIES = ", ".join(sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml")))
 WITH_M = "launch it with -m (python -m decodebench -m ...)"
 KEYS = "engine, experiment, latency, metrics, model, name, prompts, results, seed, strategy"
 
@@ -130,7 +135,7 @@ def test_bad_input_gets_one_line(arguments: str, good: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["repotr", "results/x"], "repotr: unknown command; allowed: report, score; did you mean report? (see --help)"),
+        (["repotr", "x"], "repotr: unknown command; allowed: export, report, score, strategies; did you mean report?"),
         (["report"], "report: takes the path of a run folder, as in: report results/NAME"),
         (["report", "a", "b"], "report: takes the path of a run folder"),
         (["report", "results/x"], "results/x: there is no such folder; allowed: the folder of a run"),
@@ -196,6 +201,29 @@ def test_a_full_disk_at_the_start_leaves_no_run(good: list[str], monkeypatch: py
     assert not list(Path("results").iterdir())
 
 
+def test_half_as_many_rows_go_on_where_memory_runs_out(good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three prompts are three rows at once; here there is memory for two."""
+    without_report(monkeypatch)
+    arguments = ["strategy=greedy", "strategy.max_new_tokens=12", "strategy.eos=none", "engine.max_rows=4"]
+    assert launch(*good, *arguments).code == 0
+    advance, refused = CachedRows.advance, []
+
+    def little(rows: CachedRows, parents: Sequence[int], tokens: Sequence[int]) -> list[int]:
+        if len(parents) == rows.prefills == len(PROMPTS):  # the start-up probe has two
+            refused.append(len(parents))
+            raise torch.OutOfMemoryError("tried to allocate 1 EiB")
+        return advance(rows, parents, tokens)
+
+    monkeypatch.setattr(CachedRows, "advance", little)
+    done = launch(*good, *arguments, "name=y")
+    assert done.code == 0
+    assert refused == [3]
+    assert "engine.max_rows=4: out of memory; half as many rows go on" in done.out
+    x, y = (read_records(Path("results") / name / "generations.parquet", Generation) for name in "xy")
+    assert [(g.prompt_id, g.token_ids) for g in x] == [(g.prompt_id, g.token_ids) for g in y]
+    assert json.loads(Path("results/y/manifest.json").read_text())["memory"]["local"]["halvings"] == 1
+
+
 def test_no_memory_left_says_how_to_go_on(good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     without_report(monkeypatch)
     advance, calls = CachedRows.advance, []
@@ -209,8 +237,9 @@ def test_no_memory_left_says_how_to_go_on(good: list[str], monkeypatch: pytest.M
     monkeypatch.setattr(CachedRows, "advance", too_much)
     done = launch(*good, "strategy=greedy", "strategy.max_new_tokens=40", "strategy.eos=none")
     monkeypatch.setattr(CachedRows, "advance", advance)
-    assert (done.code, len(done.err.splitlines())) == (3, 1)
-    assert "engine.max_rows=512: out of memory; finished texts are kept, and the same command with name=x" in done.err
+    assert done.code == 3
+    assert "engine.max_rows=1: out of memory, and no request has fewer rows; finished texts are kept" in done.err
+    assert "the same command with name=x goes on" in done.err.splitlines()[-1]
     assert launch(*good, "strategy=greedy", "strategy.max_new_tokens=40", "strategy.eos=none").code == 0
 
 
@@ -253,6 +282,8 @@ def test_help_shows_commands_groups_and_keys(capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     for part in (
         "report RUN",
+        "export RUN CELL [-o FOLDER]",
+        "strategies [NAME]",
         "-m strategy=beam,sample",
         f"strategy: {STRATEGIES}",
         "num_return_sequences: 3",

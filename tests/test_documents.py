@@ -71,19 +71,20 @@ def test_a_sweep_without_a_name_is_one_run_though_time_goes_on(
 def test_the_strategy_of_contributing_runs_from_a_folder_of_ones_own(
     plans: list[Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("epsilon.py", "my_conf/strategy/epsilon.yaml"):
+    for name in ("top_a.py", "my_conf/strategy/top_a.yaml"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(EXAMPLES[name], encoding="utf-8")
     monkeypatch.syspath_prepend(str(Path.cwd()))
     command = re.search(r"^python -m decodebench (--config-dir my_conf .*)$", CONTRIBUTING, re.M)
     assert command is not None
     assert main(command[1].split()) == 0
-    assert [job.cell.strategy for job in plans[0].jobs] == ["top_p", "epsilon"]
-    assert plans[0].jobs[1].strategy.generation_config()["epsilon_cutoff"] == 3e-4
+    assert [job.cell.strategy for job in plans[0].jobs] == ["top_p", "top_a"]
+    assert plans[0].jobs[1].strategy.top_a == 0.2
+    assert not plans[0].jobs[1].strategy.in_transformers
 
-    test = _module("test_epsilon", EXAMPLES["test_epsilon.py"])
-    test.test_keeps_what_transformers_keeps()
-    monkeypatch.delitem(sys.modules, "epsilon")
+    test = _module("test_top_a", EXAMPLES["test_top_a.py"])
+    test.test_keeps_what_the_definition_keeps()
+    monkeypatch.delitem(sys.modules, "top_a")
 
 
 def test_the_metric_of_contributing_measures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,7 @@ class Guided(Strategy):
     """Greedy under classifier-free guidance (Sanchez et al. 2023): log p + (scale - 1) (log p - log p without the
     prompt). The second row of a request is the companion: it starts from the prompt's last token alone."""
 
-    guidance_scale: float = 1.5
+    scale: float = 1.5
 
     is_search = True
 
@@ -207,13 +207,13 @@ class Guided(Strategy):
     def step(self, view: View, state: State) -> Moves:
         logprob_RCV = torch.log_softmax(view.logits_BV, -1).unflatten(0, (-1, 2))
         with_prompt, without = logprob_RCV[:, 0], logprob_RCV[:, 1]
-        token_R = (without + self.guidance_scale * (with_prompt - without)).argmax(-1)
+        token_R = (without + self.scale * (with_prompt - without)).argmax(-1)
         token_B = token_R.repeat_interleave(2)
         ended_B = view.ends(token_B, view.new_B + 1, view.limit_B)
         return Moves(parent_B=torch.arange(len(token_B)), emit_B=token_B, feed_B=torch.where(ended_B, EMPTY, token_B))
 
     def generation_config(self) -> dict[str, Any]:
-        return {"guidance_scale": self.guidance_scale}
+        return {"guidance_scale": self.scale}
 
 
 @FORWARDS
@@ -223,7 +223,7 @@ def test_guidance_equals_generate(tiny_models, arch, max_rows, forward):
     """transformers' guidance without a negative prompt starts from the last token too."""
     loaded = tiny_models[arch]
     prompts = ids_of(loaded, "ko", "en", "short")
-    strategies = {"guided": Guided(), "strongly": Guided(guidance_scale=3.0), "greedy": Greedy()}
+    strategies = {"guided": Guided(), "strongly": Guided(scale=3.0), "greedy": Greedy()}
     requests = requests_of(strategies, prompts, limit=LIMIT, eos_ids=EOS_IDS)
     done = run(loaded.model, requests, forward=forward, max_rows=max_rows)
     assert done.failures == {}

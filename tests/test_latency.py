@@ -9,10 +9,11 @@ import torch
 
 from decodebench.config import LatencyConfig
 from decodebench.deploy import generation_config_fields
-from decodebench.latency import NO_STREAM, TimedCall, measure_latency
+from decodebench.latency import CHOSEN_LAST, NO_STREAM, TimedCall, measure_latency
 from decodebench.models import LoadedModel
-from decodebench.strategies import Beam, Greedy, Strategy, TopP
+from decodebench.strategies import Beam, BestOfN, Greedy, Strategy, TopP
 from launches import one_thread
+from own_strategies import EveryThirdSecond
 
 STEP_S, PREFILL_S = 0.25, 2.0
 
@@ -149,3 +150,23 @@ def test_a_real_model_makes_exactly_the_tokens_asked_for(
     assert all(t.e2e_s > 0 for t in timings)
     streams = not isinstance(strategy, Beam)
     assert all((t.ttft_s is not None and 0 < t.ttft_s < t.e2e_s) == streams for t in timings)
+
+
+@pytest.mark.parametrize("strategy", [EveryThirdSecond(eos=[40]), BestOfN(n=3)], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("arch", ["gpt1", "gemma3"])
+def test_what_transformers_lacks_is_timed_through_our_engine(
+    strategy: Strategy, arch: str, tiny_models: dict[str, LoadedModel]
+) -> None:
+    """Exactly the tokens asked for, whatever ends its texts; one that chooses at the end has no first token."""
+    loaded = tiny_models[arch]
+    config = LatencyConfig(name="c", warmups=1, rounds=3, prompts=1, new_tokens=6)
+    fields = generation_config_fields(strategy, eos_ids=(), pad_id=loaded.pad_id, limit=6, min_new_tokens=0)
+    one = TimedCall(
+        cell="c", model=arch, strategy="s", prompt_id="p", prompt_ids=(9, 30, 40), fields=fields, ours=strategy
+    )
+    timings = measure_latency(loaded, [one], config)
+    assert [t.new_tokens for t in timings] == [6] * 3
+    if isinstance(strategy, BestOfN):
+        assert {(t.ttft_s, t.ttft_reason) for t in timings} == {(None, CHOSEN_LAST)}
+    else:
+        assert all(t.ttft_reason is None and t.ttft_s is not None and 0 < t.ttft_s < t.e2e_s for t in timings)

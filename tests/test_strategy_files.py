@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from decodebench.config import build_strategy, conf_dir
 from decodebench.errors import ConfigError
 from decodebench.strategies import Strategy
-from engine_runs import EVERY_STRATEGY
+from engine_runs import EVERY_STRATEGY, UNPACKED
 from launches import compose
 
 NAMES = sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml"))
@@ -27,6 +27,17 @@ BAD: dict[str, dict[str, Sequence[Any]]] = {
         "min_new_tokens": (-1,),
         "repetition_penalty": (0.0, -1.2),
         "no_repeat_ngram_size": (-1,),
+        "guidance_scale": (-0.1,),
+        "negative_prompt": ("a", ""),
+        "presence_penalty": (2.1, -2.1),
+        "frequency_penalty": (2.1, -2.1),
+        "dry_multiplier": (-0.1,),
+        "dry_base": (0.9, 0.0),
+        "dry_allowed_length": (0, 51),
+        "dry_sequence_breakers": (":", None, 5, [""], [5]),
+        "exponential_decay_length_penalty": ([5], [-1, 1.1], [0, 0.0], [0, 1], [0.5, 1.2], "slow", 3),
+        "sequence_bias": ({}, {"a": 0.0}, {"": 1.0}, {5: 1.0}, {"a": "b"}, {"a": INF}, ["a"], 2.0),
+        "bad_words": ([], "rain", [""], [5], {"a": 1.0}),
         "eos": ("stop", "", None, 5, [], [-1], [1.5], ["model"]),
     },
     "beam": {
@@ -37,19 +48,131 @@ BAD: dict[str, dict[str, Sequence[Any]]] = {
     "sample": {
         "temperature": (0.0, -1.0),
         "num_return_sequences": (0, -3),
+        "dynatemp_range": (0.0, -0.1, 0.75),
+        "dynatemp_exponent": (0.0, 1.0),
+        "top_h": (0.0, 1.1),
         "top_k": (0, -1),
         "top_p": (0.0, -0.1, 1.0001),
+        "min_p": (0.0, 1.1),
+        "typical_p": (0.0, 1.0),
+        "epsilon_cutoff": (0.0, 1.0),
+        "eta_cutoff": (0.0, 1.0),
+        "top_n_sigma": (0.0, -1.0),
+        "tfs_z": (0.0, 1.0),
+        "p_less": ("", "normal"),
+        "xtc_probability": (0.0, 1.1),
+        "xtc_threshold": (0.0, 0.1, 0.6),
+        "order": ([], ["top_k"], ["temperature", "top_k", "top_p", "top_p"], "top_k", 3),
     },
     "top_k": {"temperature": (0.0,), "num_return_sequences": (0,), "top_k": (0, -1)},
     "top_p": {"temperature": (0.0,), "num_return_sequences": (0,), "top_p": (0.0, -1.0, 1.5)},
     "min_p": {"temperature": (0.0,), "num_return_sequences": (0,), "min_p": (0.0, -0.1, 1.1)},
     "typical": {"temperature": (0.0,), "num_return_sequences": (0,), "typical_p": (0.0, 1.0, 2.0)},
     "temperature": {"temperature": (0.0, -1.0), "num_return_sequences": (0,)},
+    "dynamic_temperature": {
+        "temperature": (0.0,),
+        "num_return_sequences": (0,),
+        "dynatemp_range": (0.0, -0.5, 1.0),
+        "dynatemp_exponent": (0.0, -1.0),
+    },
+    "top_h": {"temperature": (0.0,), "num_return_sequences": (0,), "top_h": (0.0, 1.1)},
+    "epsilon": {"temperature": (0.0,), "num_return_sequences": (0,), "epsilon_cutoff": (0.0, 1.0)},
+    "eta": {"temperature": (0.0,), "num_return_sequences": (0,), "eta_cutoff": (0.0, 1.0)},
+    "top_n_sigma": {"temperature": (0.0,), "num_return_sequences": (0,), "top_n_sigma": (0.0, -1.0)},
+    "tfs": {"temperature": (0.0,), "num_return_sequences": (0,), "tfs_z": (0.0, 1.0)},
+    "p_less": {"temperature": (0.0,), "num_return_sequences": (0,), "p_less": ("", "normal")},
+    "xtc": {
+        "temperature": (0.0,),
+        "num_return_sequences": (0,),
+        "xtc_probability": (0.0, 1.1),
+        "xtc_threshold": (0.0, 0.51),
+    },
+    "mirostat": {
+        "temperature": (0.0,),
+        "num_return_sequences": (0,),
+        "mirostat_tau": (0.0, -1.0),
+        "mirostat_eta": (0.0, -0.1),
+    },
+    "presence_penalty": {"temperature": (0.0,), "num_return_sequences": (0,)},
+    "frequency_penalty": {"temperature": (0.0,), "num_return_sequences": (0,)},
+    "dry": {"temperature": (0.0,), "num_return_sequences": (0,)},
+    "exponential_decay": {"temperature": (0.0,), "num_return_sequences": (0,)},
+    "contrastive_search": {"penalty_alpha": (-0.1, 1.1), "top_k": (0, -1)},
+    "adaptive_contrastive": {"q": (0.0, -1.0), "min_k": (0, -1, 16), "max_k": (1, 0)},
+    "contrastive_decoding": {
+        "temperature": (0.0, -1.0),
+        "num_return_sequences": (0,),
+        "alpha": (0.0, 1.1),
+        "beta": (-0.1,),
+        "amateur": ("",),
+        "amateur_layer": (-1,),
+        "amateur_temperature": (0.0,),
+    },
+    "dola": {
+        "temperature": (0.0,),
+        "num_return_sequences": (0, -1),
+        "dola_layers": ("lower", "", 3, [-1], [1, 1], [1.5], ["low"]),
+        "relative_top": (0.0, 1.1),
+        "variant": ("", "authors"),
+    },
+    "best_of_n": {"n": (0, -1), "temperature": (0.0,), "top_k": (0,), "top_p": (0.0, 1.1)},
+    "mbr": {
+        "n": (2, 0),
+        "temperature": (0.0,),
+        "top_k": (0,),
+        "top_p": (0.0, 1.1),
+        "utility": ("bleu", ""),
+        "ngram": (0, -1, 2),
+    },
+    "self_consistency": {
+        "n": (0,),
+        "temperature": (0.0,),
+        "top_k": (0,),
+        "top_p": (0.0, 1.1),
+        "answer_pattern": ("", "(", "[a", "*"),
+    },
+    "beam_sample": {
+        "num_beams": (1, 0, -5),
+        "num_return_sequences": (0, 6, -1),
+        "early_stopping": ("always", None, 2, 1),
+        "temperature": (0.0, -1.0),
+        "top_k": (0, -1),
+        "top_p": (0.0, 1.1),
+    },
+    "diverse_beam": {
+        "num_beams": (1, 0, -5),
+        "num_return_sequences": (0, 6, -1),
+        "early_stopping": ("always", None, 2, 1),
+        "num_beam_groups": (0, -1, 2, 6),
+        "diversity_penalty": (0.0, -0.5),
+    },
+    "constrained_beam": {
+        "num_beams": (1, 0, -5),
+        "num_return_sequences": (0, 6, -1),
+        "early_stopping": ("always", None, 2, 1),
+        "force_words": ("", ".", None, 5, [], [""], [7], ["a", "a"]),
+    },
+    "stochastic_beam": {"num_beams": (0, -2), "temperature": (0.0, -1.0)},
+    "assisted": {
+        "temperature": (0.0, -1.0),
+        "num_return_sequences": (0, -3),
+        "draft": ("",),
+        "assistant_early_exit": (0, -1),
+        "num_assistant_tokens": (0, -1),
+        "num_assistant_tokens_schedule": ("heuristic", ""),
+        "assistant_confidence_threshold": (-0.1, 1.0),
+    },
+    "prompt_lookup": {
+        "temperature": (0.0, -1.0),
+        "num_return_sequences": (0, -3),
+        "prompt_lookup_num_tokens": (0, -1),
+        "max_matching_ngram_size": (0, -1),
+    },
 }
 """Values outside each number's domain."""
 
-NEVER_BAD = {"length_penalty"}
-"""Numbers whose domain is every finite number."""
+NEVER_BAD = {"do_sample", "length_penalty"}
+"""Numbers whose domain is every finite number, or true and false."""
 
 
 def node_of(name: str, **numbers: Any) -> dict[str, Any]:
@@ -128,6 +251,79 @@ def test_no_number_is_infinite_or_nan(name, value):
             "strategy.min_new_tokens=3: allowed is 0 with strategy.eos=none (it would have no effect)",
         ),
         (
+            "dry",
+            {"dry_multiplier": 0.0, "dry_base": 2.0},
+            "strategy.dry_base=2.0: allowed is 1.75 with strategy.dry_multiplier=0 (it would have no effect)",
+        ),
+        (
+            "beam",
+            {"dry_allowed_length": 3},
+            "strategy.dry_allowed_length=3: allowed is 2 with strategy.dry_multiplier=0 (it would have no effect)",
+        ),
+        (
+            "greedy",
+            {"dry_sequence_breakers": ["."]},
+            r"""strategy.dry_sequence_breakers=['.']: allowed is ('\n', ':', '"', '*') with strategy.dry_multiplier=0"""
+            " (it would have no effect)",
+        ),
+        (
+            "greedy",
+            {"exponential_decay_length_penalty": [0, 1.1], "eos": "none"},
+            "strategy.exponential_decay_length_penalty=(0, 1.1): allowed is null with strategy.eos=none "
+            "(it would have no effect)",
+        ),
+        (
+            "exponential_decay",
+            {"exponential_decay_length_penalty": [7, 1.1], "max_new_tokens": 8},
+            "strategy.exponential_decay_length_penalty=(7, 1.1): allowed is a start before the last of "
+            "strategy.max_new_tokens=8 (it would have no effect)",
+        ),
+        (
+            "contrastive_decoding",
+            {"temperature": 0.5},
+            "strategy.temperature=0.5: allowed is 1.0 with strategy.do_sample=false (it would have no effect)",
+        ),
+        (
+            "contrastive_decoding",
+            {"amateur": "a/b", "amateur_layer": 2},
+            "strategy.amateur_layer=2: allowed is 0 or more, or null; null with strategy.amateur",
+        ),
+        (
+            "dola",
+            {"num_return_sequences": 2},
+            "strategy.num_return_sequences=2: allowed is 1 with strategy.do_sample=false (it would have no effect)",
+        ),
+        (
+            "dola",
+            {"guidance_scale": 1.5},
+            "strategy.guidance_scale=1.5: allowed is 1.0 with a strategy that reads more of the model than its scores",
+        ),
+        (
+            "assisted",
+            {"temperature": 0.5},
+            "strategy.temperature=0.5: allowed is 1.0 with strategy.do_sample=false (it would have no effect)",
+        ),
+        (
+            "prompt_lookup",
+            {"num_return_sequences": 2},
+            "strategy.num_return_sequences=2: allowed is 1 with strategy.do_sample=false (it would have no effect)",
+        ),
+        (
+            "assisted",
+            {"draft": "small", "assistant_early_exit": 4},
+            "strategy.assistant_early_exit=4: allowed is null beside strategy.draft",
+        ),
+        (
+            "prompt_lookup",
+            {"presence_penalty": 0.5},
+            "strategy.presence_penalty=0.5: allowed is 0.0 where several tokens are taken at a time",
+        ),
+        (
+            "assisted",
+            {"guidance_scale": 1.5},
+            "strategy.guidance_scale=1.5: allowed is 1.0 where several tokens are taken at a time",
+        ),
+        (
             "beam",
             {"num_beams": 3, "num_return_sequences": 4},
             "strategy.num_return_sequences=4: allowed is 1 to strategy.num_beams=3",
@@ -146,7 +342,7 @@ def test_numbers_that_contradict_each_other(name, numbers, message):
         ("beam", "temperature", 0.5, ""),
         ("top_p", "top_k", 50, "; did you mean top_p?"),
         ("top_p", "topp", 0.9, "; did you mean top_p?"),
-        ("sample", "min_p", 0.1, ""),
+        ("typical", "min_p", 0.1, ""),
         ("beam", "num_beam", 4, "; did you mean num_beams?"),
         ("typical", "mass", 0.9, ""),
     ],
@@ -165,7 +361,28 @@ def test_the_boundaries_are_allowed(name):
         "max_total_tokens": 2,
         "repetition_penalty": 0.5,
         "no_repeat_ngram_size": 1,
+        "guidance_scale": 1.0,
+        "alpha": 1.0,
+        "beta": 0.0,
+        "amateur_layer": 0,
+        "amateur_temperature": 0.01,
+        "dola_layers": [],
+        "relative_top": 1.0,
+        "variant": "transformers",
+        "presence_penalty": -2.0,
+        "frequency_penalty": 2.0,
+        "dry_multiplier": 0.1,
+        "dry_base": 1.0,
+        "dry_allowed_length": 50,
+        "dry_sequence_breakers": [],
+        "exponential_decay_length_penalty": None,
+        "sequence_bias": {" a": -0.1},
+        "bad_words": ["a"],
         "num_beams": 2,
+        "n": 3,
+        "num_beam_groups": 2,
+        "diversity_penalty": 0.01,
+        "force_words": ["a"],
         "num_return_sequences": 1,
         "early_stopping": "never",
         "length_penalty": -1.0,
@@ -174,20 +391,46 @@ def test_the_boundaries_are_allowed(name):
         "top_p": 1.0,
         "min_p": 1.0,
         "typical_p": 0.999,
+        "dynatemp_range": 0.005,
+        "dynatemp_exponent": 0.01,
+        "top_h": 1.0,
+        "tfs_z": 0.999,
+        "xtc_probability": 1.0,
+        "xtc_threshold": 0.5,
         "eos": [0],
         "min_new_tokens": 1,
+        "do_sample": True,
+        "assistant_early_exit": 1,
+        "num_assistant_tokens": 1,
+        "num_assistant_tokens_schedule": "heuristic_transient",
+        "assistant_confidence_threshold": 0.0,
+        "prompt_lookup_num_tokens": 1,
+        "max_matching_ngram_size": 1,
     }
     node = node_of(name)
+    if name in UNPACKED:  # they take fewer penalties
+        edges = {key: value for key, value in edges.items() if not key.startswith(("presence", "frequency", "dry"))}
     strategy = build_strategy(node | {key: value for key, value in edges.items() if key in node})
-    assert {key: getattr(strategy, key) for key in edges if key in node} == {
-        k: v for k, v in edges.items() if k in node
-    }
+    built = {key: getattr(strategy, key) for key in edges if key in node}
+    built = {key: list(value) if isinstance(value, tuple) else value for key, value in built.items()}
+    assert built == {key: value for key, value in edges.items() if key in node}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_has_every_number_of_its_class_and_their_defaults(name):
     """What is not the class's default is chosen on purpose: it is written here."""
-    chosen = {"beam": {"no_repeat_ngram_size"}, "sample": {"temperature"}}
+    chosen = {
+        "beam": {"no_repeat_ngram_size"},
+        "sample": {"temperature"},
+        "repetition_penalty": {"repetition_penalty"},
+        "no_repeat_ngram": {"no_repeat_ngram_size"},
+        "presence_penalty": {"presence_penalty"},
+        "frequency_penalty": {"frequency_penalty"},
+        "dry": {"dry_multiplier"},
+        "exponential_decay": {"exponential_decay_length_penalty"},
+        "dola": {"repetition_penalty"},
+        "guidance": {"guidance_scale"},
+    }
     strategy = build_strategy(node_of(name))
     default = type(strategy)()
     differs = {f.name for f in fields(strategy) if getattr(strategy, f.name) != getattr(default, f.name)}
@@ -197,8 +440,9 @@ def test_a_file_has_every_number_of_its_class_and_their_defaults(name):
 
 def test_every_strategy_is_covered():
     """The engine's tests walk one of each kind."""
-    assert sorted(EVERY_STRATEGY) == NAMES
-    assert [type(EVERY_STRATEGY[name]) for name in NAMES] == [type(build_strategy(node_of(name))) for name in NAMES]
+    every = {**EVERY_STRATEGY, **UNPACKED}
+    assert sorted(every) == NAMES
+    assert [type(every[name]) for name in NAMES] == [type(build_strategy(node_of(name))) for name in NAMES]
 
 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda path: path.stem)

@@ -1,5 +1,6 @@
 """What samplers keep, and how probable they make it: the same as transformers' warpers on the same logits."""
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -9,18 +10,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import (
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
     LogitsProcessorList,
     MinPLogitsWarper,
     TemperatureLogitsWarper,
+    TopHLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
     TypicalLogitsWarper,
 )
 
 from decodebench.scores import Scores
-from decodebench.strategies import MinP, Sample, Temperature, TopK, TopP, Typical
+from decodebench.strategies import Epsilon, Eta, MinP, Sample, Temperature, TopH, TopK, TopP, Typical
+from decodebench.strategies.candidates import Candidates
 from decodebench.strategies.sampling import Sampler
-from decodebench.strategies.truncation import Candidates
 from engine_runs import view_of
 
 MARGIN = 1e-5
@@ -30,18 +34,28 @@ SETTINGS = settings(derandomize=True, deadline=None, max_examples=100)
 SHARES = (0.137, 0.413, 0.731, 0.907, 0.953)
 """Uneven, so that equal probabilities do not add up to them and `assume` below rarely has to skip."""
 
+CUTOFFS = (0.00031, 0.0071, 0.083, 0.37)
+MIN_PS = (0.0007, 0.013, 0.137, 0.53, 1.0)
 TEMPERATURES = st.sampled_from([0.3, 0.75, 1.0, 1.7])
 SAMPLERS = st.one_of(
     st.builds(Temperature, temperature=TEMPERATURES),
     st.builds(TopK, temperature=TEMPERATURES, top_k=st.sampled_from([1, 2, 5, 50, 100, 2000])),
     st.builds(TopP, temperature=TEMPERATURES, top_p=st.sampled_from(SHARES)),
-    st.builds(MinP, temperature=TEMPERATURES, min_p=st.sampled_from([0.0007, 0.013, 0.137, 0.53, 1.0])),
+    st.builds(MinP, temperature=TEMPERATURES, min_p=st.sampled_from(MIN_PS)),
     st.builds(Typical, temperature=TEMPERATURES, typical_p=st.sampled_from(SHARES)),
+    st.builds(TopH, temperature=TEMPERATURES, top_h=st.sampled_from(SHARES)),
+    st.builds(Epsilon, temperature=TEMPERATURES, epsilon_cutoff=st.sampled_from(CUTOFFS)),
+    st.builds(Eta, temperature=TEMPERATURES, eta_cutoff=st.sampled_from(CUTOFFS)),
     st.builds(
         Sample,
         temperature=TEMPERATURES,
+        top_h=st.sampled_from([None, None, *SHARES]),
         top_k=st.sampled_from([None, 1, 7, 50, 200]),
         top_p=st.sampled_from([None, 1.0, *SHARES]),
+        min_p=st.sampled_from([None, *MIN_PS]),
+        typical_p=st.sampled_from([None, *SHARES]),
+        epsilon_cutoff=st.sampled_from([None, *CUTOFFS]),
+        eta_cutoff=st.sampled_from([None, *CUTOFFS]),
     ),
 )
 
@@ -49,67 +63,94 @@ SAMPLERS = st.one_of(
 @st.composite
 def logits(draw: Any) -> Tensor:
     """Logits [1, V]: a handful in steps of 1/4 (many ties); or up to 3,000 (more than the sampler looks at first, 64,
-    and second, 1,024), flat to peaked, some in steps of 1/4."""
+    and second, 1,024), flat to peaked, some in steps of 1/4, some banned, one far above all others."""
     if draw(st.booleans()):
         return torch.tensor([draw(st.lists(st.integers(-24, 24), min_size=1, max_size=40))]) / 4
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
     vocabulary = draw(st.sampled_from([63, 65, 300, 1023, 1500, 3000]))
-    scores = torch.randn(1, vocabulary, generator=generator) * draw(st.sampled_from([0.01, 0.5, 2.0, 8.0]))
-    return (scores * 4).round() / 4 if draw(st.booleans()) else scores
+    scores = torch.randn(1, vocabulary, generator=generator) * draw(st.sampled_from([0.0, 0.01, 0.5, 2.0, 8.0]))
+    scores = (scores * 4).round() / 4 if draw(st.booleans()) else scores
+    adversary = draw(st.sampled_from(["none", "none", "banned", "one above all"]))
+    if adversary == "banned":
+        scores[torch.rand(1, vocabulary, generator=generator) < draw(st.sampled_from([0.1, 0.97]))] = -torch.inf
+        scores[0, 1] = 0.0
+    elif adversary == "one above all":
+        scores[0, vocabulary // 2] = scores.max() + 25
+    return scores
 
 
-def warpers(sampler: Sampler) -> LogitsProcessorList:
-    """What `generate` builds for these numbers, in its order."""
-    found = LogitsProcessorList([TemperatureLogitsWarper(sampler.temperature)])
-    if getattr(sampler, "top_k", None):
-        found.append(TopKLogitsWarper(sampler.top_k))
-    if getattr(sampler, "top_p", None):
-        found.append(TopPLogitsWarper(sampler.top_p))
-    if isinstance(sampler, MinP):
-        found.append(MinPLogitsWarper(sampler.min_p))
-    if isinstance(sampler, Typical):
-        found.append(TypicalLogitsWarper(sampler.typical_p))
-    return found
+WARPERS = {
+    "temperature": TemperatureLogitsWarper,
+    "top_h": TopHLogitsWarper,
+    "top_k": TopKLogitsWarper,
+    "top_p": TopPLogitsWarper,
+    "min_p": MinPLogitsWarper,
+    "typical_p": TypicalLogitsWarper,
+    "epsilon_cutoff": EpsilonLogitsWarper,
+    "eta_cutoff": EtaLogitsWarper,
+}
+"""In the order of `generate`."""
+
+
+def numbers(sampler: Sampler) -> dict[str, Any]:
+    """The numbers that are on, in the order of `generate`."""
+    on = {name: getattr(sampler, name, None) for name in WARPERS}
+    return {name: number for name, number in on.items() if number is not None}
 
 
 def warped(sampler: Sampler, logits_BV: Tensor) -> Tensor:
-    return warpers(sampler)(torch.zeros(len(logits_BV), 1, dtype=torch.int64), logits_BV.clone())
+    """What `generate` makes of logits with these numbers."""
+    processors = LogitsProcessorList([WARPERS[name](number) for name, number in numbers(sampler).items()])
+    return processors(torch.zeros(len(logits_BV), 1, dtype=torch.int64), logits_BV.clone())
 
 
 def candidates(sampler: Sampler, logits_BV: Tensor, width: int) -> tuple[Candidates, Tensor]:
     """What the sampler keeps of the `width` largest logits, and their ids."""
-    scores, rows = Scores(logits_BV), torch.arange(len(logits_BV))
-    score, ids = scores.top(rows, width)
-    found = Candidates(
-        score_BK=score / sampler.temperature,
-        kept_BK=score > -torch.inf,
-        log_z=lambda: scores.log_normalizer(rows, sampler.temperature),
-        mean_score=lambda: scores.mean_score(rows, sampler.temperature),
-    )
-    for truncation in sampler.truncations():
-        found = truncation(found)
-    return found, ids
+    found = Candidates.of(Scores(logits_BV), torch.arange(len(logits_BV)), min(width, logits_BV.shape[1]))
+    for rule in sampler.rules():
+        found = rule(found)
+    return found, found.ids_BK
 
 
 def clear_of_boundaries(sampler: Sampler, logits_BV: Tensor) -> bool:
-    """Whether no cut of the sampler lies within MARGIN of the next token's place, computed in float64."""
-    scores = logits_BV[0].double() / sampler.temperature
-    if isinstance(sampler, Sample) and sampler.top_k:
-        scores = scores[scores >= scores.topk(min(sampler.top_k, len(scores))).values[-1]]
-    logprob = torch.log_softmax(scores, -1)
-    p = logprob.exp()
-    if isinstance(sampler, MinP):
-        return bool(((p / p.max() - sampler.min_p).abs() > MARGIN).all()) or sampler.min_p == 1
-    if isinstance(sampler, Typical):
-        distance, order = (-logprob - -(p * logprob).sum()).abs().sort()
-        mass = p[order].cumsum(-1)
-        at = min(int((mass < sampler.typical_p).sum()), len(mass) - 1)
-        other = (distance - distance[at]).abs()
-        tied = torch.isclose(scores[order], scores[order][at], rtol=0, atol=1e-9)
-        return bool(((mass - sampler.typical_p).abs() > MARGIN).all()) and bool((other[~tied] > MARGIN).all())
-    top_p = getattr(sampler, "top_p", None)
-    if top_p and top_p < 1:
-        return bool(((p.sort(descending=True).values.cumsum(-1) - top_p).abs() > MARGIN).all())
+    """Whether no rule's cut lies so near to a token that float32 could decide otherwise, computed in float64."""
+    scores = logits_BV[0].double()
+    scores = scores[scores > -torch.inf]
+    for name, number in numbers(sampler).items():
+        p = torch.softmax(scores, -1)
+        entropy = float(torch.special.entr(p).sum())
+        if name == "temperature":
+            scores = scores / number
+        elif name == "top_k":
+            scores = scores[scores >= scores.topk(min(number, len(scores))).values[-1]]
+        elif name == "top_p":
+            scores, by_score = scores.sort(descending=True)
+            mass = p[by_score].cumsum(-1)
+            if number < 1 and bool(((mass - number).abs() <= MARGIN).any()):
+                return False
+            scores = scores[mass - p[by_score] < number]
+        elif name == "typical_p":
+            distance, order = (-p.log() - entropy).abs().sort()
+            mass = p[order].cumsum(-1)
+            at = min(int((mass < number).sum()), len(mass) - 1)
+            other = (distance - distance[at]).abs()
+            tied = torch.isclose(scores[order], scores[order][at], rtol=0, atol=1e-9)
+            if bool(((mass - number).abs() <= MARGIN).any()) or bool((other[~tied] <= MARGIN).any()):
+                return False
+            scores = scores[order][distance <= distance[at] + 1e-12]
+        elif name == "top_h":
+            scores = scores.sort(descending=True).values[:100]
+            terms = torch.special.entr(torch.softmax(scores, -1))
+            share = terms.cumsum(-1) / terms.sum()
+            if len(scores) > 1 and (terms.sum() < 1e-3 or bool(((share - number).abs() <= 1e-4).any())):
+                return False
+            scores = scores[(share <= number) | (scores.new_tensor(range(len(scores))) == 0)]
+        else:
+            least = {"min_p": number * float(p.max()), "epsilon_cutoff": number}.get(name)
+            least = min(number, number**0.5 * math.exp(-entropy)) if least is None else least
+            if number != 1 and bool(((p / least - 1).abs() <= 1e-4).any()):
+                return False
+            scores = scores[(p >= least) | (p == p.max())]
     return True
 
 
@@ -129,11 +170,11 @@ def test_kept_values_and_probabilities_are_those_of_transformers(sampler, logits
 @SETTINGS
 @given(sampler=SAMPLERS, logits_BV=logits(), width=st.sampled_from([1, 2, 16, 64, 1024]))
 def test_a_narrow_look_is_right_whenever_it_says_so(sampler, logits_BV, width):
-    """`cut_B`: among the `width` largest the truncations decided as they do on the whole vocabulary."""
+    """`known_B`: among the `width` largest the rules decided as they do on the whole vocabulary."""
     assume(clear_of_boundaries(sampler, logits_BV))
     narrow, narrow_ids = candidates(sampler, logits_BV, width)
     whole, ids = candidates(sampler, logits_BV, logits_BV.shape[1])
-    if narrow.cut_B is not None and bool(narrow.cut_B[0]):
+    if not narrow.open and bool(narrow.known_B[0]):
         assert narrow_ids[narrow.kept_BK].tolist() == ids[whole.kept_BK].tolist()
 
 
@@ -169,7 +210,15 @@ def test_numbers_that_keep_everything_change_nothing(logits_BV, seed):
 @given(logits_BV=logits(), seed=st.integers(0, 1000))
 def test_numbers_that_keep_one_value_are_greedy(logits_BV, seed):
     best = float(logits_BV.max())
-    for sampler in (TopK(top_k=1), MinP(min_p=1.0), Sample(top_k=1, top_p=0.5), TopP(top_p=1e-9), Sample(top_p=1e-9)):
+    for sampler in (
+        TopK(top_k=1),
+        MinP(min_p=1.0),
+        TopP(top_p=1e-9),
+        TopH(top_h=1e-9),
+        Epsilon(epsilon_cutoff=1 - 1e-9),
+        Sample(top_k=1, top_p=0.5),
+        Sample(top_p=1e-9),
+    ):
         token = int(sampler.step(view_of(logits_BV, seed=seed), {}).emit_B)
         assert float(logits_BV[0, token]) == best, sampler
 

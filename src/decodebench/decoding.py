@@ -1,118 +1,41 @@
-"""cells -> generations: the requests of the cells that share a model, decoded together and stored as they finish."""
+"""requests -> generations: what shares a model is decoded together, and stored as it finishes."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from decodebench.cells import Job
 from decodebench.config import EngineConfig
-from decodebench.deploy import generation_config_fields
 from decodebench.device import free_bytes, peak_memory
-from decodebench.engine import Decoder, Forward, Outcome, Request, Room, room
-from decodebench.errors import ConfigError, ModelError, PromptError
-from decodebench.models import LoadedModel, vocabulary
-from decodebench.records import Counts, Generation, Prompt
-from decodebench.store import Key, RunStore
-from decodebench.tokens import decode, encode, model_facts
+from decodebench.engine import Decoder, Forward, Outcome, Request, Room, choose_rows, make_paired, room
+from decodebench.errors import ModelError
+from decodebench.models import LoadedModel, load_second, vocabulary
+from decodebench.records import Counts, Generation
+from decodebench.requests import Prepared
+from decodebench.solo import decode_alone
+from decodebench.store import RunStore
+from decodebench.tokens import decode
 
 log = logging.getLogger(__name__)
+
+Failure = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What the rows were estimated to take, and what the process (on CUDA: the allocator) took while they decoded."""
+    """What the rows were estimated to take, and what the process (on CUDA: the allocator) took while they decoded.
+
+    `halvings`: how often memory ran out and half as many rows went on.
+    """
 
     room: Room
     measured_bytes: int | None
     measured_reason: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A cell ready to decode: its requests, and the GenerationConfig fields of its first prompt for the manifest."""
-
-    job: Job
-    requests: tuple[Request, ...]
-    generation_config: Mapping[str, Any]
-
-    def keys(self, request: Request) -> list[Key]:
-        """The texts that a request returns."""
-        first = request.sample * self.job.strategy.returns
-        return [(request.cell, request.prompt_id, first + rank) for rank in range(self.job.strategy.returns)]
-
-
-def prepare(job: Job, loaded: LoadedModel) -> Prepared:
-    """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
-    facts = model_facts(loaded, stop_ids(job, loaded))
-    job.strategy.check(facts)
-    requests = []
-    for prompt in job.prompts:
-        ids = encode(loaded, prompt.text, job.template)
-        limit = new_token_limit(job, prompt, ids, loaded.context_length)
-        for sample in range(job.strategy.samples):
-            requests.append(
-                Request(
-                    cell=job.cell.id,
-                    strategy=job.strategy,
-                    prompt_id=prompt.id,
-                    prompt_ids=ids,
-                    sample=sample,
-                    limit=limit,
-                    seed=job.cell.seed,
-                    facts=facts,
-                )
-            )
-    fields = generation_config_fields(
-        job.strategy, eos_ids=facts.eos_ids, pad_id=loaded.pad_id, limit=requests[0].limit
-    )
-    return Prepared(job=job, requests=tuple(requests), generation_config=fields)
-
-
-def stop_ids(job: Job, loaded: LoadedModel) -> tuple[int, ...]:
-    """The token ids that end a text of this cell."""
-    eos = job.strategy.eos
-    if eos == "none":
-        return ()
-    if eos == "model":
-        if job.strategy.min_new_tokens and not loaded.eos_ids:
-            raise ConfigError(
-                f"strategy.min_new_tokens={job.strategy.min_new_tokens}: has no effect, "
-                f"{loaded.name} has no end token; allowed is 0, or strategy.eos=[id]"
-            )
-        return loaded.eos_ids
-    last = vocabulary(loaded.model) - 1
-    if max(eos) > last:
-        raise ConfigError(f"strategy.eos={list(eos)}: {loaded.name} has token ids 0 to {last}")
-    return tuple(eos)
-
-
-def new_token_limit(job: Job, prompt: Prompt, ids: Sequence[int], context_length: int | None) -> int:
-    """How many tokens a prompt may be continued by. Raises PromptError where nothing fits the limits or the context."""
-    strategy = job.strategy
-    limits = [n for n in (strategy.max_new_tokens, _minus(strategy.max_total_tokens, len(ids))) if n is not None]
-    limit = min(limits)
-    if limit < max(1, strategy.min_new_tokens):
-        raise PromptError(
-            f"strategy.max_total_tokens={strategy.max_total_tokens}: prompt {prompt.id} has {len(ids)} tokens; "
-            f"allowed is {len(ids) + max(1, strategy.min_new_tokens)} or more"
-        )
-    if context_length is not None and len(ids) + limit > context_length:
-        raise PromptError(
-            f"prompts={job.cell.prompts}: prompt {prompt.id} has {len(ids)} tokens, with {limit} new ones "
-            f"{len(ids) + limit}: more than the {context_length} of the context of model={job.model.name}; allowed is "
-            f"strategy.max_new_tokens up to {context_length - len(ids)}"
-        )
-    return limit
-
-
-def _minus(total: int | None, prompt_length: int) -> int | None:
-    return None if total is None else total - prompt_length
+    halvings: int
 
 
 def waiting(prepared: Sequence[Prepared], store: RunStore) -> list[Request]:
@@ -121,14 +44,15 @@ def waiting(prepared: Sequence[Prepared], store: RunStore) -> list[Request]:
 
 
 def rows_that_fit(todo: Sequence[Request], loaded: LoadedModel, forward: Forward, engine: EngineConfig) -> Room | None:
-    """How many rows the memory has room for; None where nothing is left to do.
+    """How many rows the memory has room for; None where no packed request is left to do.
 
     Raises ConfigError where `engine.memory_gb` is too little for one request.
     """
-    if not todo:
+    packed = [request for request in todo if request.strategy.packs]
+    if not packed:
         return None
     return room(
-        todo,
+        packed,
         forward,
         vocabulary=vocabulary(loaded.model),
         logit_bytes=loaded.model.dtype.itemsize,
@@ -146,82 +70,153 @@ def decode_cells(
     forward: Forward,
     *,
     store: RunStore,
-    failure: Callable[[str, str], None],
+    failure: Failure,
 ) -> tuple[Counts, Memory | None]:
     """Decode the waiting requests; every finished one goes to the store at once.
 
     Returns what was done, and the memory of the rows: None where there was nothing to do.
     """
-    by_cell = {p.job.cell.id: p for p in prepared}
-    prompts = {(p.job.cell.id, prompt.id): prompt for p in prepared for prompt in p.job.prompts}
     total = sum(p.job.strategy.returns * len(p.requests) for p in prepared)
     to_decode = sum(r.strategy.returns for r in todo)
     before = Counts(requests_total=total, requests_stored_before=total - to_decode)
-    if fits is None:
+    if not todo:
         return before, None
-    hidden_layers = {layer for p in prepared for layer in _layers(p)}
-    rows = forward.make_rows(loaded.model, loaded.device, hidden_layers)
-    done = alone = 0
-
     with (
         peak_memory(loaded.device) as peak,
         logging_redirect_tqdm(),
         tqdm(total=sum(map(_expected, todo)), unit="tok", desc=f"decoding {to_decode} texts", disable=None) as bar,
     ):
-
-        def sink(outcomes: Sequence[Outcome]) -> None:
-            nonlocal done, alone
-            store.append([_generation(o, by_cell[o.request.cell].job, prompts, loaded) for o in outcomes])
-            done += len(outcomes)
-            alone += sum(o.computed_tokens for o in outcomes)
-            for outcome in (o for o in outcomes if o.rank == 0):  # a text that ended early: less is left to do
-                fed = outcome.computed_tokens - len(outcome.request.prompt_ids)
-                spared = max(0, _expected(outcome.request) - fed)
-                bar.total = max(bar.n, (bar.total or 0) - spared)
-
-        def tick(fed: int) -> None:
-            bar.update(fed)
-
+        cells = {p.job.cell.id: p for p in prepared}
+        decoding = _Decoding(cells, loaded, forward, store, bar, failure, before)
         start_bytes, _ = peak()
-        with _memory_errors(fits.max_rows, store.run_dir.name):
-            Decoder(rows, max_rows=fits.max_rows, sink=sink, failure=failure).run(todo, tick=tick)
+        for requests in _batches(todo):
+            decoding.together(requests, fits)
         peak_bytes, why = peak()
-    counts = replace(
-        before,
-        requests_decoded=done,
-        prefills=rows.prefills,
-        forward_passes=rows.forward_passes,
-        tokens_alone=alone,
-        tokens_computed=rows.tokens_computed,
-    )
+        decoding.alone([request for request in todo if not request.strategy.packs])
+    if fits is None:
+        return decoding.done, None
     measured = None if peak_bytes is None or start_bytes is None else peak_bytes - start_bytes
-    return counts, Memory(room=fits, measured_bytes=measured, measured_reason=why)
+    return decoding.done, Memory(room=fits, measured_bytes=measured, measured_reason=why, halvings=decoding.halvings)
 
 
-@contextmanager
-def _memory_errors(max_rows: int, name: str) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ModelError(
-            f"engine.max_rows={max_rows}: out of memory; finished texts are kept, and the same command with "
-            f"name={name} and fewer rows (or a smaller engine.memory_gb) goes on"
-        ) from error
+@dataclass
+class _Decoding:
+    """Decoding under way: where finished texts and failed cells go, and what was done so far."""
+
+    cells: dict[str, Prepared]
+    loaded: LoadedModel
+    forward: Forward
+    store: RunStore
+    bar: Any
+    failure: Failure
+    done: Counts
+    halvings: int = 0
+    _finished: set[tuple[str, str, int]] = field(default_factory=set)
+    _failed: set[str] = field(default_factory=set)
+
+    def together(self, requests: Sequence[Request], fits: Room | None) -> None:
+        """Decode requests in packed batches; where memory runs out, half as many rows go on with what is left."""
+        if fits is None:
+            raise ValueError("packed requests need an estimate of the rows that fit")
+        widest = max(request.strategy.width for request in requests)
+        max_rows = fits.max_rows if requests[0].strategy.second_model is None else max(widest, fits.max_rows // 2)
+        while True:
+            left = [r for r in requests if r.cell not in self._failed and _key(r) not in self._finished]
+            rows = self._rows_for(left)
+            try:
+                Decoder(rows, max_rows=max_rows, sink=self._sink, failure=self._fail).run(left, tick=self._tick)
+                return
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                self._halve(max_rows, widest, error)
+                max_rows = max(widest, max_rows // 2)
+            finally:
+                self._count(rows.prefills, rows.forward_passes, rows.tokens_computed)
+                del rows  # before new ones are made
+
+    def alone(self, requests: Sequence[Request]) -> None:
+        """Decode what does not pack, one request after the other."""
+        try:
+            solo = decode_alone(requests, self.loaded, sink=self._sink, failure=self._fail, tick=self._tick)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            self._halve(1, 1, error)
+            raise
+        self._count(solo.prefills, solo.forward_passes, solo.tokens_computed)
+
+    def _halve(self, max_rows: int, widest: int, error: BaseException) -> None:
+        """Say that memory ran out. Raises ModelError where fewer rows cannot be."""
+        if max_rows <= widest:
+            raise ModelError(
+                f"engine.max_rows={max_rows}: out of memory, and no request has fewer rows; finished texts are kept, "
+                f"and the same command with name={self.store.run_dir.name} goes on where there is more"
+            ) from error
+        self.halvings += 1
+        log.warning("engine.max_rows=%d: out of memory; half as many rows go on", max_rows)
+
+    def _rows_for(self, requests: Sequence[Request]) -> Any:
+        """New rows, of two models where the strategies read a second one."""
+        hidden_layers = {layer for request in requests for layer in request.strategy.hidden_layers(request.facts)}
+        model, device = self.loaded.model, self.loaded.device
+        place = requests[0].strategy.second_model if requests else None
+        if place is None:
+            return self.forward.make_rows(model, device, hidden_layers)
+        second = load_second(place, self.loaded)
+        forwards = self.forward, choose_rows(second, device, vocabulary(second))
+        return make_paired((model, second), forwards, device, hidden_layers)
+
+    def _fail(self, cell: str, why: str) -> None:
+        self._failed.add(cell)
+        self.failure(cell, why)
+
+    def _sink(self, outcomes: Sequence[Outcome]) -> None:
+        self.store.append([_generation(o, self.cells[o.request.cell], self.loaded) for o in outcomes])
+        alone = sum(outcome.computed_tokens for outcome in outcomes)
+        self.done = replace(
+            self.done,
+            requests_decoded=self.done.requests_decoded + len(outcomes),
+            tokens_alone=self.done.tokens_alone + alone,
+        )
+        for outcome in (o for o in outcomes if o.rank == 0):  # a text that ended early: less is left to do
+            self._finished.add(_key(outcome.request))
+            self.bar.total = max(self.bar.n, (self.bar.total or 0) - _spared(outcome))
+
+    def _tick(self, fed: int) -> None:
+        self.bar.update(fed)
+
+    def _count(self, prefills: int, forward_passes: int, tokens: int) -> None:
+        self.done = replace(
+            self.done,
+            prefills=self.done.prefills + prefills,
+            forward_passes=self.done.forward_passes + forward_passes,
+            tokens_computed=self.done.tokens_computed + tokens,
+        )
 
 
-def _layers(prepared: Prepared) -> tuple[int, ...]:
-    """The layers whose hidden states a cell reads."""
-    return prepared.job.strategy.hidden_layers(prepared.requests[0].facts)
+def _key(request: Request) -> tuple[str, str, int]:
+    return request.cell, request.prompt_id, request.sample
+
+
+def _batches(todo: Sequence[Request]) -> list[list[Request]]:
+    """What is packed together: the requests that need the model alone, and those of each second model."""
+    batches: dict[str | None, list[Request]] = {}
+    for request in (request for request in todo if request.strategy.packs):
+        batches.setdefault(request.strategy.second_model, []).append(request)
+    return list(batches.values())
 
 
 def _expected(request: Request) -> int:
-    """Rows fed for a request that runs to its limit: its last token is not fed."""
-    return request.strategy.width * (request.limit - 1)
+    """Rows fed for a request that runs to its limit: its last token is not fed. Unpacked: the tokens of its text."""
+    return request.strategy.width * (request.limit - 1) if request.strategy.packs else request.limit
 
 
-def _generation(
-    outcome: Outcome, job: Job, prompts: Mapping[tuple[str, str], Prompt], loaded: LoadedModel
-) -> Generation:
+def _spared(outcome: Outcome) -> int:
+    """How much less than expected a request took."""
+    request = outcome.request
+    fed = outcome.computed_tokens - len(request.prompt_ids)
+    return max(0, _expected(request) - (fed if request.strategy.packs else len(outcome.token_ids)))
+
+
+def _generation(outcome: Outcome, prepared: Prepared, loaded: LoadedModel) -> Generation:
+    job = prepared.job
     request = outcome.request
     ended = bool(outcome.token_ids) and outcome.token_ids[-1] in request.facts.eos_ids
     content = outcome.token_ids[:-1] if ended else outcome.token_ids
@@ -232,7 +227,7 @@ def _generation(
         seed=job.cell.seed,
         prompt_id=request.prompt_id,
         sample=request.sample * job.strategy.returns + outcome.rank,
-        prompt=prompts[job.cell.id, request.prompt_id].text,
+        prompt=prepared.texts[request.prompt_id],
         text=decode(loaded, content),
         token_ids=outcome.token_ids,
         token_logprobs=outcome.token_logprobs,
@@ -241,4 +236,5 @@ def _generation(
         computed_tokens=outcome.computed_tokens,
         score=outcome.score,
         is_search=job.strategy.is_search,
+        **({} if outcome.drafting is None else asdict(outcome.drafting)),
     )

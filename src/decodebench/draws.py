@@ -64,20 +64,23 @@ class Draws:
         """The draws that the same requests have under other sample indices."""
         return Draws(self._key_B2, sample_B.expand_as(self._step_B), self._step_B)
 
-    def gumbel(self, ids_BK: Tensor, lane: int = 0) -> Tensor:
-        """Standard Gumbel noise, float32 [B, K], of the given token ids: equal ids get equal noise."""
+    def gumbel(self, ids_BK: Tensor, lane: int | Tensor = 0) -> Tensor:
+        """Standard Gumbel noise, float32 [B, K], of the given token ids: equal ids get equal noise.
+
+        `lane` is one for all rows, or one for each of them, [B].
+        """
         first, second = self._row_words(lane)
         return _gumbel(_token_word(ids_BK.to(torch.int32), first, second))
 
-    def gumbel_all(self, vocabulary: int, lane: int = 0) -> Tensor:
+    def gumbel_all(self, vocabulary: int, lane: int | Tensor = 0) -> Tensor:
         """Standard Gumbel noise, float32 [B, V], of the whole vocabulary."""
         ids = torch.arange(vocabulary, device=self._step_B.device)
         return self.gumbel(ids.expand(self._step_B.shape[0], -1), lane)
 
-    def _row_words(self, lane: int) -> tuple[Tensor, Tensor]:
+    def _row_words(self, lane: int | Tensor) -> tuple[Tensor, Tensor]:
         """Two words of Philox for each row, int32 [B, 1]: the keys of its tokens' noise."""
         zero = torch.zeros_like(self._step_B)
-        counter = (self._step_B, self._sample_B, torch.full_like(zero, lane), zero)
+        counter = (self._step_B, self._sample_B, zero + lane, zero)
         first, second, _, _ = philox4x32(counter, (self._key_B2[:, 0], self._key_B2[:, 1]))
         return _as_int32(first)[:, None], _as_int32(second)[:, None]
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from hydra import version
@@ -28,6 +29,7 @@ def launch(arguments: Sequence[str]) -> None:
     parser.error = _refuse  # type: ignore[method-assign]
     args = parser.parse_intermixed_args(list(arguments))
     args.overrides = [_let_through(override) for override in args.overrides]
+    _refuse_hidden(args.config_dir, args.overrides)
     errors: list[DecodebenchError] = []
 
     def task(cfg: DictConfig) -> None:
@@ -72,6 +74,18 @@ def _let_through(override: str) -> str:
     if override.startswith("="):
         _refuse(f"{override}: has no key")
     return re.sub(r"^\+?(?!hydra\.)(?=[\w-]+\.[^=]*=)", "++", override)
+
+
+def _refuse_hidden(config_dir: str | None, overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a file of a user's folder that Hydra would not read: it looks in conf/ first."""
+    paths = " ".join(one for one in overrides if one.startswith("hydra.searchpath="))
+    for folder in map(Path, [*filter(None, [config_dir]), *re.findall(r"file://([^,\]'\"]+)", paths)]):
+        for path in sorted(folder.rglob("*.yaml")):
+            own = conf_dir() / path.relative_to(folder)
+            if own.is_file() and own.read_bytes() != path.read_bytes():
+                raise ConfigError(
+                    f"{path}: has the name of a file of decodebench, which comes first; allowed is another name"
+                )
 
 
 @contextmanager

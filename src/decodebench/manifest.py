@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from decodebench.cells import Job, Plan, cell_labels
 from decodebench.decoding import Memory
 from decodebench.engine import Forward
 from decodebench.errors import DecodebenchError
-from decodebench.models import LoadedModel, loads
+from decodebench.models import LoadedModel, loads, second_fingerprint
 from decodebench.records import SCHEMA_VERSION, Counts, FailedCell
 
 _PACKAGES = (
@@ -100,6 +100,7 @@ def manifest(
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "models": section("models", "model", progress.models),
+        "second_models": _second_models(plan.jobs) | earlier.get("second_models", {}),
         "prompts": section("prompts", "prompts", {cell: _prompts_entry(job) for cell, job in planned.items()}),
         "cells": [entry | labels[cell] for cell, entry in cells.items()],
         "failed": failed + [asdict(f) for f in progress.failed.values()],
@@ -120,6 +121,7 @@ def memory_entry(memory: Memory) -> dict[str, Any]:
         "estimated_bytes": room.estimated_bytes,
         "measured_bytes": memory.measured_bytes,
         "measured_reason": memory.measured_reason,
+        "halvings": memory.halvings,
     }
 
 
@@ -140,6 +142,13 @@ def model_entry(loaded: LoadedModel, forward: Forward, config: Any) -> dict[str,
         "exactness": forward.exactness,
         "config": asdict(config),
     }
+
+
+def _second_models(jobs: Iterable[Job]) -> dict[str, str]:
+    """The fingerprints of the second models that cells read, by their folder or hub id."""
+    places = {job.strategy.second_model for job in jobs}
+    known = {place: second_fingerprint(place) for place in places if place}
+    return {place: print_ for place, print_ in known.items() if print_}
 
 
 def _prompts_entry(job: Job) -> dict[str, Any]:

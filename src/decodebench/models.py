@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from decodebench import packaged
-from decodebench.errors import DecodebenchError, ModelError
+from decodebench.errors import ConfigError, DecodebenchError, ModelError
 from decodebench.model_config import ModelConfig, check_config, local_files
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,9 @@ class LoadedModel:
 # --- one model in memory --------------------------------------------------------------------------------------------
 
 _slot: tuple[ModelConfig, LoadedModel] | None = None
+_second: tuple[tuple[str, str, str], Any] | None = None
 _loads: list[str] = []
+_second_fingerprints: dict[str, str] = {}
 
 
 def load(config: ModelConfig, *, announce: Callable[[str], None] = logger.info) -> LoadedModel:
@@ -73,8 +76,9 @@ def load(config: ModelConfig, *, announce: Callable[[str], None] = logger.info) 
 
 
 def release() -> None:
-    """Let go of the model in memory, if there is one."""
-    global _slot
+    """Let go of the model in memory, if there is one, and of the second one beside it."""
+    global _slot, _second
+    _second = None
     if _slot is None:
         return
     _slot = None
@@ -86,6 +90,46 @@ def release() -> None:
 def loads() -> tuple[str, ...]:
     """The names of the models that this process has read, in order; a model taken from memory is not counted again."""
     return tuple(_loads)
+
+
+def load_second(place: str, loaded: LoadedModel) -> Any:
+    """A second model (folder, .gguf or hub id) beside the loaded one: the same tokens, its device, its dtype.
+
+    The last one is kept in memory until `release`. Raises ConfigError for another vocabulary, ModelError for what
+    cannot be fetched, read or trusted.
+    """
+    global _second
+    key = (place, loaded.fingerprint, str(loaded.device))
+    if _second is not None and _second[0] == key:
+        return _second[1]
+    _second = None  # one at a time
+    here = Path(place).expanduser().exists()
+    where: dict[str, Any] = {"source": "local", "path": place} if here else {"source": "hub", "id": place}
+    config = ModelConfig(name=place, device=str(loaded.device), dtype=loaded.dtype, **where)
+    try:
+        with _reading(config):
+            model, tokenizer, _ = _from_pretrained(config, logger.info)
+        _probe(config, model, tokenizer)
+    except DecodebenchError as error:
+        why = " ".join(str(error.__cause__ or error).split())[:300]
+        raise ModelError(
+            f"second model {place}: could not be loaded; allowed is a folder of save_pretrained, a .gguf file or a hub "
+            f"id ({why})"
+        ) from error
+    rows, wanted = vocabulary(model), vocabulary(loaded.model)
+    if rows != wanted or tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
+        raise ConfigError(
+            f"second model {place}: its vocabulary ({rows} tokens) is not that of {loaded.name} ({wanted} tokens); "
+            "allowed is a model with the same tokens and ids"
+        )
+    _second = (key, model)
+    _second_fingerprints[place] = fingerprint(model)
+    return model
+
+
+def second_fingerprint(place: str) -> str | None:
+    """The fingerprint of a second model that this process has read last from there; None if it has not."""
+    return _second_fingerprints.get(place)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

@@ -43,13 +43,27 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drafting:
+    """What checking several tokens at a time came to for one text, counted while it was decoded.
+
+    `target_forwards` are passes of the model itself, `drafted_tokens` those that it was given to check, and
+    `accepted_tokens` those of them that were delivered.
+    """
+
+    target_forwards: int
+    drafted_tokens: int
+    accepted_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """One returned text. `sample` counts independent samples; for searches it is the rank (0 is the best).
 
     `token_ids` are the delivered tokens, the EOS that ended the text included; `token_logprobs` (nats) are of the raw
     model, one for each of them; `text` has no special tokens and no prompt. `computed_tokens` counts the tokens fed
     through the model as if the request ran alone (prompt included); a search books all of it on rank 0.
-    `score` is the search's own ranking score, None for samplers.
+    `score` is the search's own ranking score, None for samplers. `target_forwards`, `drafted_tokens` and
+    `accepted_tokens` are those of `Drafting`, None for strategies that take one token at a time.
     """
 
     cell: str
@@ -67,6 +81,9 @@ class Generation:
     computed_tokens: int
     score: float | None = None
     is_search: bool = False
+    target_forwards: int | None = None
+    drafted_tokens: int | None = None
+    accepted_tokens: int | None = None
 
     @property
     def content_ids(self) -> tuple[int, ...]:

@@ -11,15 +11,17 @@ from tqdm import tqdm
 
 from decodebench.cells import Job, Plan
 from decodebench.config import LatencyConfig
-from decodebench.decoding import Prepared, decode_cells, prepare, rows_that_fit, waiting
-from decodebench.deploy import generation_config_fields
+from decodebench.decoding import decode_cells, rows_that_fit, waiting
+from decodebench.deploy import exports, generation_config_fields
 from decodebench.engine import choose_rows
 from decodebench.errors import DecodebenchError
 from decodebench.latency import TimedCall, measure_latency
 from decodebench.manifest import Progress, manifest, memory_entry, model_entry
-from decodebench.models import LoadedModel, load, vocabulary
+from decodebench.models import LoadedModel, load, second_fingerprint, vocabulary
 from decodebench.records import Counts, Generation, Timing
+from decodebench.requests import Prepared, prepare
 from decodebench.scoring import score_run
+from decodebench.solo import generate_call
 from decodebench.store import RunStore, locked
 
 log = logging.getLogger(__name__)
@@ -119,7 +121,10 @@ class _Run:
         prepared = []
         for job in jobs:
             try:
-                prepared.append(prepare(job, loaded))
+                ready = prepare(job, loaded)
+                if place := job.strategy.second_model:
+                    self.store.refuse_other_second_model(place, second_fingerprint(place))
+                prepared.append(ready)
             except DecodebenchError as error:
                 self.progress.fail(job.cell.id, error)
             else:
@@ -173,8 +178,14 @@ def _calls(prepared: Prepared, config: LatencyConfig, loaded: LoadedModel) -> li
     """What is timed of a cell: its strategy on its first prompts, without an EOS that would end a text early."""
     cell, strategy = prepared.job.cell, prepared.job.strategy
     fields_ = generation_config_fields(
-        strategy, eos_ids=(), pad_id=loaded.pad_id, limit=config.new_tokens, min_new_tokens=0
+        strategy,
+        eos_ids=(),
+        pad_id=loaded.pad_id,
+        limit=config.new_tokens,
+        min_new_tokens=0,
+        facts=prepared.requests[0].facts,
     )
+    fields_, named = generate_call(strategy, fields_, loaded)
     prompts = dict.fromkeys((request.prompt_id, request.prompt_ids) for request in prepared.requests)
     room = math.inf if loaded.context_length is None else loaded.context_length - config.new_tokens
     fitting = [(prompt_id, ids) for prompt_id, ids in prompts if len(ids) <= room]
@@ -193,6 +204,8 @@ def _calls(prepared: Prepared, config: LatencyConfig, loaded: LoadedModel) -> li
             prompt_id=prompt_id,
             prompt_ids=prompt_ids,
             fields=fields_,
+            named=named,
+            ours=None if exports(strategy) else strategy,
         )
         for prompt_id, prompt_ids in fitting[: config.prompts]
     ]

@@ -1,10 +1,11 @@
 """Scores over a vocabulary, and the sums and maxima that decoding rules ask for: each computed once, whoever asks.
 
-A vocabulary of 262,144 makes every pass over it count. What is here reads a row in chunks that stay in the processor's
-cache, or finds the largest values by way of block maxima; nothing sorts a whole row unless the last resort asks for it.
+A vocabulary of 262,144 makes every pass over it count. What is here reads a few rows at a time, so few that they stay
+in the processor's cache while all is computed of them, or finds the largest values by way of block maxima; nothing
+sorts a whole row unless the last resort asks for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -15,9 +16,9 @@ BLOCK = 64
 _NARROW = 64
 """Top-k requests up to this size are answered from one table."""
 
-_CHUNK = {"cpu": 2**19}
-_CHUNK_DEVICE = 2**26
-"""Elements looked at in one go: on a CPU what its second-level cache holds, on an accelerator simply many."""
+_PIECE = {"cpu": 2**20}
+_PIECE_DEVICE = 2**28
+"""Elements looked at in one go: on a CPU what its second-level caches hold, on an accelerator simply many."""
 
 
 class Scores:
@@ -53,13 +54,22 @@ class Scores:
         """One score of each of some rows, [B]."""
         return self._scores_NV[rows, tokens].to(torch.float32)
 
+    def pieces(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Some rows, a few at a time: which of `rows` they are, and their scores, float32 [n, V], copies."""
+        start = 0
+        for piece in torch.split(rows, _piece_rows(self.vocabulary, rows.device)):
+            yield slice(start, start + len(piece)), self.rows(piece)
+            start += len(piece)
+
     def log_normalizer(self, rows: Tensor, temperature: float = 1.0) -> Tensor:
         """logsumexp(scores / temperature) over the vocabulary, [B]."""
-        return self._of("log_z", temperature, rows, lambda s: (_log_z(s, temperature),))[0]
+        if temperature == 1.0:
+            return self._surveyed(rows)[0]
+        return self._of("log_z", temperature, rows, lambda new: (self._reduced(new, temperature, _log_mass),))[0]
 
     def mean_score(self, rows: Tensor, temperature: float = 1.0) -> Tensor:
         """The expected score / temperature under softmax(scores / temperature), [B]."""
-        return self._of("mean", temperature, rows, lambda s: (_mean(s, temperature),))[0]
+        return self._of("mean", temperature, rows, lambda new: (self._reduced(new, temperature, _mean),))[0]
 
     def top(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k largest scores of some rows and their ids, [B, k] each, by (value down, id up).
@@ -67,14 +77,56 @@ class Scores:
         Among equal scores the k-th may be any of them.
         """
         width = min(max(k, _NARROW), self.vocabulary)
-        value, ids = self._of("top", width, rows, lambda s: top_by_value_then_id(s, width))
+
+        def largest(new: Tensor) -> tuple[Tensor, Tensor]:
+            return _by_value_then_id(*_top(self._scores_NV, new, width, lambda: self._surveyed(new)[1]))
+
+        value, ids = self._of("top", width, rows, largest)
         return value[:, :k], ids[:, :k]
+
+    def _surveyed(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What everybody asks for, from one reading: log-normalizer [B] and block maxima [B, blocks]."""
+        log_z, block_max = self._of("survey", 1.0, rows, self._survey)
+        return log_z, block_max
+
+    def _survey(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        log_z = torch.empty(len(rows), device=rows.device)
+        block_max = torch.empty(len(rows), self.vocabulary // BLOCK, device=rows.device)
+        for at, piece in self.pieces(rows):
+            block_max[at] = _block_maxima(piece)
+            largest = _largest(piece, block_max[at])
+            log_z[at] = largest.squeeze(1) + _log_mass(piece.sub_(largest))
+        return log_z, block_max
+
+    def _reduced(self, rows: Tensor, temperature: float, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """largest / temperature + reduce((scores - largest) / temperature) of each row, [B]."""
+        block_max = self._surveyed(rows)[1]
+        result = torch.empty(len(rows), device=rows.device)
+        for at, piece in self.pieces(rows):
+            largest = _largest(piece, block_max[at])
+            result[at] = largest.squeeze(1) / temperature + reduce(piece.sub_(largest).div_(temperature))
+        return result
 
     def _of(self, what: str, number: float, rows: Tensor, compute: "Compute") -> tuple[Tensor, ...]:
         known = self._known.get((what, number))
         if known is None:
-            known = self._known[what, number] = _PerRow(self._scores_NV, compute)
-        return known.of(rows)
+            known = self._known[what, number] = _PerRow(self.count, rows.device)
+        return known.of(rows, compute)
+
+    def moments(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """How many scores are not banned (-inf), and their standard deviation, [B] each, float64."""
+        count, deviation = self._of("moments", 1.0, rows, self._moments)
+        return count, deviation
+
+    def _moments(self, rows: Tensor) -> tuple[Tensor, ...]:
+        moments_2B = torch.empty(2, len(rows), dtype=torch.float64, device=rows.device)
+        for at, piece in self.pieces(rows):
+            banned = piece == -torch.inf
+            count = piece.shape[1] - banned.sum(-1)
+            mean = piece.masked_fill_(banned, 0.0).sum(-1) / count
+            square = piece.sub_(mean[:, None]).masked_fill_(banned, 0.0).square_().sum(-1)
+            moments_2B[:, at] = torch.stack([count, (square / count).sqrt()]).to(torch.float64)
+        return tuple(moments_2B)
 
 
 Compute = Callable[[Tensor], tuple[Tensor, ...]]
@@ -83,81 +135,87 @@ Compute = Callable[[Tensor], tuple[Tensor, ...]]
 class _PerRow:
     """Something computed of rows, once for each row and only when it is asked for."""
 
-    def __init__(self, scores_NV: Tensor, compute: Compute) -> None:
-        self._scores_NV = scores_NV
-        self._compute = compute
-        self._place_N = torch.full((len(scores_NV),), -1, dtype=torch.int64, device=scores_NV.device)
+    def __init__(self, count: int, device: torch.device) -> None:
+        self._place_N = torch.full((count,), -1, dtype=torch.int64, device=device)
         self._results: tuple[Tensor, ...] | None = None
+        self._complete = False
 
-    def of(self, rows: Tensor) -> tuple[Tensor, ...]:
-        missing = torch.zeros_like(self._place_N, dtype=torch.bool)
-        missing[rows] = True
-        new = (missing & (self._place_N < 0)).nonzero().squeeze(1)
-        if new.numel() or self._results is None:
-            scores = self._scores_NV if len(new) == len(self._scores_NV) else self._scores_NV[new]
-            results = self._compute(scores)
-            start = 0 if self._results is None else len(self._results[0])
-            self._place_N[new] = torch.arange(start, start + len(new), device=rows.device)
-            old = self._results
-            self._results = results if old is None else tuple(map(torch.cat, zip(old, results, strict=True)))
+    def of(self, rows: Tensor, compute: Compute) -> tuple[Tensor, ...]:
+        if not self._complete:
+            self._add(self._missing(rows), compute)
+        if self._results is None:
+            raise ValueError("nothing was computed")
         place = self._place_N[rows]
         return tuple(result[place] for result in self._results)
+
+    def _missing(self, rows: Tensor) -> Tensor:
+        if rows.device.type != "cpu":  # to look which rows are new would wait for the device: computing all is cheaper
+            self._complete = True
+            return torch.arange(len(self._place_N), device=rows.device)
+        asked = torch.zeros_like(self._place_N, dtype=torch.bool)
+        asked[rows] = True
+        return (asked & (self._place_N < 0)).nonzero().squeeze(1)
+
+    def _add(self, new: Tensor, compute: Compute) -> None:
+        old = self._results
+        if old is not None and not len(new):
+            return
+        start = 0 if old is None else len(old[0])
+        results = compute(new)
+        self._place_N[new] = torch.arange(start, start + len(new), device=new.device)
+        self._results = results if old is None else tuple(map(torch.cat, zip(old, results, strict=True)))
 
 
 def top_by_value_then_id(scores_NV: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest scores and their ids, [N, k], ordered by (value down, id up): `topk` leaves ties in any order."""
-    value, ids = _top(scores_NV, min(k, scores_NV.shape[1]))
-    if bool((value[:, 1:] == value[:, :-1]).any()):
-        ids, by_id = ids.sort(dim=-1)
-        value, by_value = value.gather(1, by_id).sort(dim=-1, descending=True, stable=True)
-        ids = ids.gather(1, by_value)
-    return value, ids
+    rows = torch.arange(len(scores_NV), device=scores_NV.device)
+    return _by_value_then_id(*_top(scores_NV, rows, min(k, scores_NV.shape[1]), lambda: _block_maxima(scores_NV)))
 
 
-def _top(scores_NV: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """torch.topk by way of block maxima: the k largest values lie in the k blocks with the largest maxima."""
-    rows, vocabulary = scores_NV.shape
+def _by_value_then_id(value: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    ids, by_id = ids.sort(dim=-1)
+    value, by_value = value.gather(1, by_id).sort(dim=-1, descending=True, stable=True)
+    return value, ids.gather(1, by_value)
+
+
+def _top(scores_NV: Tensor, rows: Tensor, k: int, block_max: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+    """torch.topk of some rows by way of block maxima: the k largest values lie in the k blocks with the largest."""
+    vocabulary = scores_NV.shape[1]
     blocks = vocabulary // BLOCK
     if blocks < 4 * k:
-        return torch.topk(scores_NV.to(torch.float32), k)
-    even = scores_NV[:, : blocks * BLOCK].reshape(rows, blocks, BLOCK)
-    best = torch.topk(even.amax(-1), k, sorted=False).indices
-    inside = torch.arange(BLOCK, device=scores_NV.device)
-    rest = torch.arange(blocks * BLOCK, vocabulary, device=scores_NV.device)
-    ids = torch.cat([(best[:, :, None] * BLOCK + inside).flatten(1), rest.expand(rows, -1)], dim=1)
-    value, at = torch.topk(scores_NV.gather(1, ids).to(torch.float32), k)
+        return torch.topk(scores_NV[rows].to(torch.float32), k)
+    best = torch.topk(block_max(), k, sorted=False).indices
+    inside = torch.arange(BLOCK, device=rows.device)
+    rest = torch.arange(blocks * BLOCK, vocabulary, device=rows.device)
+    ids = torch.cat([(best[:, :, None] * BLOCK + inside).flatten(1), rest.expand(len(rows), -1)], dim=1)
+    value, at = torch.topk(scores_NV[rows[:, None], ids].to(torch.float32), k, sorted=False)
     return value, ids.gather(1, at)
 
 
-def _log_z(scores_NV: Tensor, temperature: float) -> Tensor:
-    """logsumexp(scores / temperature) of each row, chunk by chunk."""
-    largest_N1 = scores_NV.amax(-1, keepdim=True).to(torch.float32)
-    mass_N = torch.zeros_like(largest_N1[:, 0])
-    for chunk in chunks(scores_NV):
-        mass_N += _scaled(chunk - largest_N1, temperature).exp_().sum(-1)
-    return largest_N1.squeeze(1) / temperature + mass_N.log()
+def _block_maxima(scores_NV: Tensor) -> Tensor:
+    """The largest of each BLOCK columns, [N, V // BLOCK]; the columns behind the last whole block have none."""
+    rows, vocabulary = scores_NV.shape
+    blocks = vocabulary // BLOCK
+    return scores_NV[:, : blocks * BLOCK].reshape(rows, blocks, BLOCK).amax(-1)
 
 
-def _mean(scores_NV: Tensor, temperature: float) -> Tensor:
-    """The mean of scores / temperature under their softmax, chunk by chunk."""
-    largest_N1 = scores_NV.amax(-1, keepdim=True).to(torch.float32)
-    mass_N = torch.zeros_like(largest_N1[:, 0])
-    weighted_N = torch.zeros_like(mass_N)
-    for chunk in chunks(scores_NV):
-        shifted = _scaled(chunk - largest_N1, temperature)
-        weight = shifted.exp()
-        mass_N += weight.sum(-1)
-        # A banned token (-inf) has weight 0, and 0 * -inf is no number.
-        weighted_N += (weight * shifted.masked_fill_(shifted == -torch.inf, 0.0)).sum(-1)
-    return largest_N1.squeeze(1) / temperature + weighted_N / mass_N
+def _largest(scores_NV: Tensor, block_max: Tensor) -> Tensor:
+    """The largest score of each row, [N, 1], by its block maxima."""
+    rest = scores_NV[:, block_max.shape[1] * BLOCK :]
+    return torch.cat([part.amax(-1, keepdim=True) for part in (block_max, rest) if part.shape[1]], 1).amax(-1, True)
 
 
-def _scaled(scores: Tensor, temperature: float) -> Tensor:
-    """Divided by the temperature, in place."""
-    return scores if temperature == 1.0 else scores.div_(temperature)
+def _log_mass(shifted: Tensor) -> Tensor:
+    """log(sum(exp)) of scores whose largest is 0; they are overwritten."""
+    return shifted.exp_().sum(-1).log()
 
 
-def chunks(scores_NV: Tensor) -> tuple[Tensor, ...]:
-    """The columns in pieces of a convenient size."""
-    elements = _CHUNK.get(scores_NV.device.type, _CHUNK_DEVICE)
-    return torch.split(scores_NV, max(1024, elements // max(1, len(scores_NV))), dim=1)
+def _mean(shifted: Tensor) -> Tensor:
+    """The mean of scores under their softmax; their largest is 0."""
+    weight = shifted.exp()
+    # A banned token (-inf) has weight 0, and 0 * -inf is no number.
+    return (weight * shifted.masked_fill(shifted == -torch.inf, 0.0)).sum(-1) / weight.sum(-1)
+
+
+def _piece_rows(vocabulary: int, device: torch.device) -> int:
+    return max(1, _PIECE.get(device.type, _PIECE_DEVICE) // max(1, vocabulary))

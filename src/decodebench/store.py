@@ -87,6 +87,15 @@ class RunStore:
                     f"another name=, or delete {self.run_dir}"
                 )
 
+    def refuse_other_second_model(self, place: str, fingerprint: str | None) -> None:
+        """Raise StoreError where cells were stored with other weights of a second model."""
+        stored = self.manifest.get("second_models", {}).get(place, fingerprint)
+        if stored != fingerprint:
+            raise StoreError(
+                f"name={self.run_dir.name}: {self.run_dir} was made with other weights of the second model {place} "
+                f"({stored}, now {fingerprint}); to start afresh choose another name=, or delete {self.run_dir}"
+            )
+
     def begin(self, manifest: Mapping[str, Any]) -> None:
         """Create the folder, write the manifest, open the journal; called again, write the manifest."""
         try:

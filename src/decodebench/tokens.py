@@ -1,6 +1,8 @@
 """Text <-> token ids: templates around a prompt, and the text of a continuation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from decodebench.errors import ConfigError, ModelError, PromptError
 from decodebench.models import LoadedModel, vocabulary
@@ -39,18 +41,33 @@ def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:
     A character whose bytes are cut off at the end shows as U+FFFD. A tokenizer that drops the space of a leading
     SentencePiece piece (Llama 2) drops it here too, since the prompt is not decoded along.
     """
-    text: str = loaded.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text
+    return _text(loaded.tokenizer, ids)
 
 
 def model_facts(loaded: LoadedModel, eos_ids: tuple[int, ...]) -> ModelFacts:
     """What strategies may know of a loaded model, in a cell with these end tokens."""
-    config = loaded.model.config.get_text_config()
-    return ModelFacts(
-        vocabulary=vocabulary(loaded.model),
+    return facts_of(loaded.model, loaded.tokenizer, eos_ids)
+
+
+def facts_of(model: Any, tokenizer: Any, eos_ids: tuple[int, ...]) -> ModelFacts:
+    """The same of a transformers model; without a tokenizer, strategies that need text say so."""
+    config = model.config.get_text_config()
+    facts = ModelFacts(
+        vocabulary=vocabulary(model),
         layers=int(config.num_hidden_layers),
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         eos_ids=eos_ids,
-        encode=lambda text: tuple(loaded.tokenizer(text, add_special_tokens=False).input_ids),
-        decode=lambda ids: decode(loaded, ids),
     )
+    if tokenizer is None:
+        return facts
+    return replace(
+        facts,
+        encode=lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids),
+        encode_prompt=lambda text: tuple(tokenizer(text).input_ids),
+        decode=lambda ids: _text(tokenizer, ids),
+    )
+
+
+def _text(tokenizer: Any, ids: Sequence[int]) -> str:
+    text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text

@@ -3,6 +3,7 @@
 from decodebench.engine.block import Outcome, Request
 from decodebench.engine.loop import Decoder
 from decodebench.engine.memory import Room, room
+from decodebench.engine.paired import make_paired
 from decodebench.engine.probe import Forward, choose_rows
 
-__all__ = ["Decoder", "Forward", "Outcome", "Request", "Room", "choose_rows", "room"]
+__all__ = ["Decoder", "Forward", "Outcome", "Request", "Room", "choose_rows", "make_paired", "room"]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from decodebench.draws import Draws, stream_key
 from decodebench.engine.rows import Prefix, Rows
+from decodebench.records import Drafting
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
 
 
@@ -27,7 +28,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One returned text of a request: `rank` 0 is the best; `computed_tokens` is booked on rank 0."""
+    """One returned text of a request: `rank` 0 is the best; `computed_tokens` is booked on rank 0.
+
+    `drafting` is there where several tokens were taken at a time.
+    """
 
     request: Request
     rank: int
@@ -35,6 +39,7 @@ class Outcome:
     token_logprobs: tuple[float, ...]
     computed_tokens: int
     score: float | None
+    drafting: Drafting | None = None
 
 
 class Block:
@@ -131,8 +136,8 @@ class Block:
     def settle(self, slot_B: Sequence[int], rows: Rows) -> list[Outcome]:
         """Note where each row is now (EMPTY: not fed); requests without a fed row are finished, and returned."""
         k = self.strategy.rows
-        paid = [rows.cost(slot) if slot >= 0 else 0 for slot in slot_B]
-        fed = [sum(paid[r * k : (r + 1) * k]) for r in range(len(self.requests))]
+        own = [{slot for slot in slot_B[r * k : (r + 1) * k] if slot >= 0} for r in range(len(self.requests))]
+        fed = [sum(map(rows.cost, slots)) for slots in own]  # rows of a request that are still one text count once
         self._fed = [before + now for before, now in zip(self._fed, fed, strict=True)]
         self.physical_B = self._int(slot_B)
         finished = [r for r, now in enumerate(fed) if now == 0]

@@ -41,7 +41,7 @@ def room(
     whoever edits or scales them. Without a cache it has the logits of every position instead. `memory_gb` (10**9 bytes)
     replaces the share of the free memory. Raises ConfigError where not even one request fits.
     """
-    columns = max(len(request.prompt_ids) + request.limit for request in requests)
+    columns = max(_longest_start(request) + request.limit for request in requests)
     if forward.kv_bytes_per_token is None:
         row_bytes = columns * vocabulary * logit_bytes + 4 * vocabulary
     else:
@@ -55,3 +55,8 @@ def room(
             f"allowed is {widest * row_bytes / 1e9:.2g} or more, or null"
         )
     return Room(max_rows=max(1, min(max_rows, max(rows, widest))), row_bytes=row_bytes, budget_bytes=budget)
+
+
+def _longest_start(request: Request) -> int:
+    """Tokens of what a row of the request starts from, at most."""
+    return max(map(len, request.strategy.row_prompts(request.prompt_ids, request.facts)))

@@ -17,12 +17,17 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _TOLERANCE_HALF = 0.1
 """How far cached logits may be from plain ones, as a share of the plain logits' range in that row."""
 
+_HEAD_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+_HEAD_TOLERANCE_HALF = 4e-3
+"""How far the head run apart may be from the model's own: it is the same product, unless the model does more to it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """How the model is run: `path` is "cached" or "whole sequence", with the reason and the measured errors.
 
-    `kv_bytes_per_token` is what a token takes in the cache; None without one.
+    `kv_bytes_per_token` is what a token takes in the cache; None without one. `own_head`: the output head runs apart
+    from the model, which is faster.
     """
 
     path: str
@@ -30,11 +35,13 @@ class Forward:
     cache_error: float | None
     batch_error: float | None
     kv_bytes_per_token: int | None = None
+    own_head: bool = False
 
     def make_rows(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> Rows:
         """New, empty physical rows of this kind."""
-        kind = CachedRows if self.path == "cached" else WholeRows
-        return kind(model, device, hidden_layers)
+        if self.path == "cached":
+            return CachedRows(model, device, hidden_layers, self.own_head)
+        return WholeRows(model, device, hidden_layers)
 
     @property
     def exactness(self) -> str:
@@ -59,6 +66,7 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
         except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError) as error:
             why = " ".join(str(error).split())[:160]
             return Forward(path="whole sequence", reason=f"no usable cache: {why}", cache_error=None, batch_error=None)
+        own_head = _own_head_holds(model, device, prompts, steps, together)
         plain = _plain(model, device, prompts, steps)
         pairs = zip(prompts, steps, strict=True)
         alone = torch.cat([_forked(CachedRows(model, device), [prompt], [step]) for prompt, step in pairs])
@@ -74,7 +82,20 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
         cache_error=cache_error,
         batch_error=_distance(together, alone),
         kv_bytes_per_token=cached.kv_bytes_per_token,
+        own_head=own_head,
     )
+
+
+def _own_head_holds(
+    model: Any, device: torch.device, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]], logits: Tensor
+) -> bool:
+    """Whether hidden states times the head's weight are the model's logits: nothing is scaled, capped or added."""
+    try:
+        apart = _forked(CachedRows(model, device, own_head=True), prompts, steps)
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        return False  # another kind of head, or a base that takes other inputs
+    tolerance = _HEAD_TOLERANCE.get(next(model.parameters()).dtype, _HEAD_TOLERANCE_HALF)
+    return _distance(apart, logits) <= tolerance
 
 
 def _forked(rows: Rows, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:

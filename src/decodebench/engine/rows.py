@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from decodebench.engine.cache import KeyValues, PackedCache, layer_key_values, pad_columns
-from decodebench.errors import ModelError
+from decodebench.engine.exits import exit_logits
+from decodebench.engine.head import OwnHead
 from decodebench.scores import Scores
 
 _PREFILL_TOKENS = 4096
@@ -62,13 +63,9 @@ class Rows(ABC):
         """The hidden state after `layer` (0: the embeddings) at the last position, [N, H]."""
         return self._hidden[layer][rows]
 
-    def exit_logits(self, rows: Tensor, layer: int) -> Tensor:
+    def exit_logits(self, rows: Tensor, layer: int, normed: bool = True) -> Tensor:
         """What the output head says of the hidden state after `layer` at the last position, float32 [N, V]."""
-        head: Any = self.model.get_output_embeddings()
-        if head is None:
-            raise ModelError(f"{type(self.model).__name__} has no output head that hidden states could be given to")
-        logits: Tensor = head(self.hidden(rows, layer).to(head.weight.device))
-        return logits.to(self.device, torch.float32)
+        return exit_logits(self.model, self.hidden(rows, layer), normed)
 
     def logprob(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """Raw log-prob of one token in each of the given rows, [N]."""
@@ -119,11 +116,15 @@ class Rows(ABC):
     def scrub(self, row: int) -> None:
         """Remove what a row with NaN in it could leave behind for others."""
 
-    def _forward(self, ids_NT: Tensor, **inputs: Any) -> Any:
-        """One forward pass; inputs that this model does not know are left out (the start-up probe checks that)."""
+    def _forward(self, ids_NT: Tensor, network: Any = None, **inputs: Any) -> Any:
+        """One forward pass; inputs that this model does not know are left out (the start-up probe checks that).
+
+        `network` is a part of the model that takes the same inputs.
+        """
         known = {name: value for name, value in inputs.items() if name in self._accepts}
         self.forward_passes += 1
-        return self.model(input_ids=ids_NT, output_hidden_states=bool(self.hidden_layers), return_dict=True, **known)
+        run = network or self.model
+        return run(input_ids=ids_NT, output_hidden_states=bool(self.hidden_layers), return_dict=True, **known)
 
     def _publish(self, logits_PV: Tensor, hidden: dict[int, Tensor]) -> None:
         self.scores = Scores(logits_PV)
@@ -134,10 +135,13 @@ class Rows(ABC):
 
 
 class CachedRows(Rows):
-    """Rows with a key-value cache: a step feeds one token a row."""
+    """Rows with a key-value cache: a step feeds one token a row. With `own_head` the output head runs apart."""
 
-    def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
+    def __init__(
+        self, model: Any, device: torch.device, hidden_layers: Iterable[int] = (), own_head: bool = False
+    ) -> None:
         super().__init__(model, device, hidden_layers)
+        self._head = OwnHead(model, device) if own_head else None
         self._cache: PackedCache | None = None
         self._length: list[int] = []
 
@@ -202,16 +206,18 @@ class CachedRows(Rows):
         length_N = self._tensor(length)
         out = self._forward(
             self._tensor(fed)[:, None],
+            network=self._head.base if self._head else None,
             past_key_values=cache.view(count),
             attention_mask=pad_columns(length_N + 1, cache.column + 1),
             position_ids=length_N[:, None],
             use_cache=True,
         )
+        logits_NV = self._head.logits(out.last_hidden_state[:, -1]) if self._head else out.logits[:, -1]
         cache.column += 1
         self._length = [n + 1 for n in length]
         self.tokens_computed += count
         hidden = {i: out.hidden_states[i][:, -1].to(self.device) for i in self.hidden_layers}
-        self._publish(out.logits[:, -1].to(self.device), hidden)
+        self._publish(logits_NV.to(self.device), hidden)
         return slots
 
     def _make_room(self, longest: int) -> None:

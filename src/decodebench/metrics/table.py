@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from decodebench.metrics import likelihood, repetition
+from decodebench.metrics import drafts, likelihood, repetition
 from decodebench.metrics.texts import Text
 from decodebench.records import Direction
 from decodebench.stats import Finish, identity
@@ -155,5 +155,25 @@ METRICS: tuple[Metric, ...] = (
         version="1",
         level="prompt",
         per_text=lambda text: (float(text.generation.computed_tokens),),
+    ),
+    Metric(
+        name="acceptance_rate",
+        unit="1",
+        direction="higher",
+        version="1",
+        level="set",
+        per_text=lambda text: drafts.accepted_counts(text.generation),
+        finish=drafts.rate,
+        missing="no token was drafted",
+    ),
+    Metric(
+        name="tokens_per_forward",
+        unit="tokens",
+        direction="higher",
+        version="1",
+        level="set",
+        per_text=lambda text: drafts.delivered_counts(text.generation),
+        finish=drafts.rate,
+        missing="the strategy takes one token at a time",
     ),
 )

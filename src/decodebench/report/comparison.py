@@ -38,7 +38,7 @@ GROUPS = {
     ),
     "likelihood": ("perplexity", "perplexity_text"),
     "length": ("length", "eos_share", "empty_share", "delivered_tokens"),
-    "cost": ("computed_tokens", "ttft_s", "e2e_s", "tok_per_s", "peak_bytes"),
+    "cost": ("computed_tokens", "acceptance_rate", "tokens_per_forward", "ttft_s", "e2e_s", "tok_per_s", "peak_bytes"),
 }
 """The metrics in the order in which they are shown, in groups; any other metric comes last, as `other`."""
 N_GRAM_UNITS = ("", "_characters", "_words")

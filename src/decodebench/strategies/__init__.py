@@ -1,21 +1,67 @@
 """Decoding strategies: one class for each yaml in conf/strategy."""
 
+from decodebench.strategies.assisted import Assisted, PromptLookup
 from decodebench.strategies.base import ModelFacts, Moves, State, Strategy, View
 from decodebench.strategies.beam import Beam
+from decodebench.strategies.beam_sample import BeamSample
+from decodebench.strategies.composed import Mirostat, Sample
+from decodebench.strategies.constrained_beam import ConstrainedBeam
+from decodebench.strategies.contrastive import AdaptiveContrastive, ContrastiveSearch
+from decodebench.strategies.contrastive_decoding import ContrastiveDecoding
+from decodebench.strategies.diverse_beam import DiverseBeam
+from decodebench.strategies.dola import DoLa
 from decodebench.strategies.greedy import Greedy
-from decodebench.strategies.sampling import MinP, Sample, Temperature, TopK, TopP, Typical
+from decodebench.strategies.sampling import (
+    XTC,
+    DynamicTemperature,
+    Epsilon,
+    Eta,
+    MinP,
+    PLess,
+    TailFree,
+    Temperature,
+    TopH,
+    TopK,
+    TopNSigma,
+    TopP,
+    Typical,
+)
+from decodebench.strategies.selection import MBR, BestOfN, SelfConsistency
+from decodebench.strategies.stochastic_beam import StochasticBeam
 
 __all__ = [
+    "MBR",
+    "XTC",
+    "AdaptiveContrastive",
+    "Assisted",
     "Beam",
+    "BeamSample",
+    "BestOfN",
+    "ConstrainedBeam",
+    "ContrastiveDecoding",
+    "ContrastiveSearch",
+    "DiverseBeam",
+    "DoLa",
+    "DynamicTemperature",
+    "Epsilon",
+    "Eta",
     "Greedy",
     "MinP",
+    "Mirostat",
     "ModelFacts",
     "Moves",
+    "PLess",
+    "PromptLookup",
     "Sample",
+    "SelfConsistency",
     "State",
+    "StochasticBeam",
     "Strategy",
+    "TailFree",
     "Temperature",
+    "TopH",
     "TopK",
+    "TopNSigma",
     "TopP",
     "Typical",
     "View",

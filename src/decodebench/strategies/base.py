@@ -18,6 +18,7 @@ from torch import Tensor
 from decodebench.draws import Draws
 from decodebench.errors import ConfigError
 from decodebench.scores import Scores
+from decodebench.strategies.penalties import Penalties
 
 State = dict[str, Tensor]
 """Per-row (or per-request) tensors that a strategy keeps between steps; the first dimension is rows or requests."""
@@ -35,7 +36,8 @@ class ModelFacts:
     """What a strategy may know of the model, its tokenizer and the end tokens of its cell.
 
     `layers` is the index of the last hidden state (0: the embeddings); `tied` says whether the output head is the
-    embedding. `encode` gives the ids of a text without special tokens, `decode` the text of ids.
+    embedding. `encode` gives the ids of a text without special tokens, `encode_prompt` those of a text that is fed as
+    prompts are (special tokens, the cell's template), `decode` the text of ids.
     """
 
     vocabulary: int
@@ -43,6 +45,7 @@ class ModelFacts:
     tied: bool = False
     eos_ids: tuple[int, ...] = ()
     encode: Callable[[str], tuple[int, ...]] = _no_tokenizer
+    encode_prompt: Callable[[str], tuple[int, ...]] = _no_tokenizer
     decode: Callable[[Sequence[int]], str] = _no_tokenizer
 
 
@@ -68,8 +71,10 @@ class View:
     facts: ModelFacts
     hidden: Callable[[Tensor, int], Tensor]
     prompt_hidden: Callable[[int, int], Tensor]
-    exit_logits: Callable[[Tensor, int], Tensor]
+    exit_logits: Callable[[Tensor, int, bool], Tensor]
     amateur: Scores | None = None
+    guided: bool = False
+    """Whether the scores are guided log-probs: their exponentials do not sum to 1."""
 
     @property
     def device(self) -> torch.device:
@@ -85,13 +90,23 @@ class View:
         """Raw logits of the rows, float32."""
         return self.scores.rows(self.physical_B)
 
+    @cached_property
+    def log_z_B(self) -> Tensor:
+        """What a search takes from the scores to have log-probs to add up: from guided ones, as there, nothing."""
+        if self.guided:
+            return torch.zeros(len(self.physical_B), device=self.device)
+        return self.scores.log_normalizer(self.physical_B)
+
     def hidden_BH(self, layer: int) -> Tensor:
         """Hidden states after `layer` at the last fed position; the strategy must list it in `hidden_layers`."""
         return self.hidden(self.physical_B, layer)
 
-    def exit_logits_BV(self, layer: int) -> Tensor:
-        """What the output head says of the hidden states after `layer`, float32; `hidden_layers` must list it."""
-        return self.exit_logits(self.physical_B, layer)
+    def exit_logits_BV(self, layer: int, normed: bool = True) -> Tensor:
+        """What the output head says of the hidden states after `layer`, float32; `hidden_layers` must list it.
+
+        `normed`: through the model's final norm, as the last layer's go (models without one have none to go through).
+        """
+        return self.exit_logits(self.physical_B, layer, normed)
 
     @cached_property
     def amateur_logits_BV(self) -> Tensor:
@@ -128,26 +143,28 @@ class Moves:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strategy(ABC):
+class Strategy(Penalties, ABC):
     """The numbers that compose with every strategy, and what the engine asks of one.
 
     `max_new_tokens` and `max_total_tokens` (unpadded prompt + new) bound the length, the smaller one holds. `eos` is
     "model" (the model's own end tokens), "none" (never stop early) or a list of token ids. The penalties are
-    transformers' (docs/strategies.md).
+    transformers' (docs/strategies.md). With a `guidance_scale` other than 1 the scores are guided before all of them
+    (`strategies.guidance`), away from what the model says without the prompt, or after the `negative_prompt`.
     """
 
     max_new_tokens: int | None = 64
     max_total_tokens: int | None = None
     min_new_tokens: int = 0
     eos: Any = "model"
-    repetition_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
+    guidance_scale: float = 1.0
+    negative_prompt: str | None = None
 
     is_search: ClassVar[bool] = False
     packs: ClassVar[bool] = True
     """Whether it is a step on rows; one that takes several tokens at a time runs through `model.generate` instead."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.require("max_new_tokens", self.max_new_tokens is None or self.max_new_tokens >= 1, "1 or more, or null")
         self.require(
             "max_total_tokens", self.max_total_tokens is None or self.max_total_tokens >= 2, "2 or more, or null"
@@ -163,8 +180,12 @@ class Strategy(ABC):
             self.max_new_tokens is None or self.min_new_tokens <= self.max_new_tokens,
             f"at most strategy.max_new_tokens={self.max_new_tokens}",
         )
-        self.require("repetition_penalty", self.repetition_penalty > 0, "above 0 (1: off)")
-        self.require("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "0 (off) or more")
+        self.require("guidance_scale", self.guidance_scale >= 0, "0 or more (1: off)")
+        self.require(
+            "negative_prompt",
+            self.negative_prompt is None or self.guidance_scale != 1,
+            "null, or a text where strategy.guidance_scale is not 1",
+        )
         ids = isinstance(self.eos, Sequence) and not isinstance(self.eos, str)
         ids = ids and len(self.eos) > 0 and all(isinstance(i, int) and i >= 0 for i in self.eos)
         self.require("eos", self.eos in ("model", "none") or ids, "model, none, or a list of token ids")
@@ -173,14 +194,20 @@ class Strategy(ABC):
             self.min_new_tokens == 0 or self.eos != "none",
             "0 with strategy.eos=none (it would have no effect)",
         )
+        decay = self.exponential_decay_length_penalty
+        self.require(
+            "exponential_decay_length_penalty",
+            decay is None or self.eos != "none",
+            "null with strategy.eos=none (it would have no effect)",
+        )
+        self.require(
+            "exponential_decay_length_penalty",
+            decay is None or self.max_new_tokens is None or decay[0] <= self.max_new_tokens - 2,
+            f"a start before the last of strategy.max_new_tokens={self.max_new_tokens} (it would have no effect)",
+        )
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
             self.require(name, not (isinstance(value, float) and not math.isfinite(value)), "a finite number")
-
-    def require(self, name: str, ok: bool, allowed: str) -> None:
-        """Raise the error of a number outside its domain."""
-        if not ok:
-            raise ConfigError(f"strategy.{name}={getattr(self, name)}: allowed is {allowed}")
 
     @property
     def rows(self) -> int:
@@ -201,6 +228,11 @@ class Strategy(ABC):
     def returns(self) -> int:
         """Texts that one request returns."""
         return 1
+
+    @property
+    def in_transformers(self) -> bool:
+        """Whether transformers' core decodes so from `generation_config()` alone (`deploy.exports` knows the rules)."""
+        return True
 
     @property
     def second_model(self) -> str | None:

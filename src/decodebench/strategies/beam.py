@@ -7,12 +7,53 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError
-from decodebench.scores import top_by_value_then_id
+from decodebench.scores import Scores
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
-from decodebench.strategies.edits import edit_scores, edits
+from decodebench.strategies.edits import edited, edits
 
 NEVER = -1.0e9
 """The score of what must not be chosen; finite, so that sums with it stay ordered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advance:
+    """What a search does with its 2 x beams rows, [R, 2 x beams]: first those that run, then those that are finished.
+
+    `source` is the row among the same 2 x beams that a row continues; `stop` [R, 1] says where the search is over.
+    """
+
+    source: Tensor
+    emit: Tensor
+    feed: Tensor
+    stop: Tensor
+    state: State
+
+
+def logprobs(strategy: Strategy, rows: View) -> tuple[Scores, Tensor, Tensor]:
+    """Log-probs after the strategy's penalties, as scores, the rows in which to find them, and what to subtract [B, 1].
+
+    A search's penalties work on log-probs. Where there are none, the scores are the engine's shared ones.
+    """
+    log_z_B1 = rows.log_z_B[:, None]
+    if not edits(strategy):
+        return rows.scores, rows.physical_B, log_z_B1
+    scores, at = edited(strategy, rows, minus_B=rows.log_z_B)
+    return scores, at, torch.zeros_like(log_z_B1)
+
+
+def top_logprobs(strategy: Strategy, rows: View, count: int) -> tuple[Tensor, Tensor]:
+    """The largest log-probs of each row after the strategy's penalties, and their tokens, [B, count]."""
+    scores, at, log_z_B1 = logprobs(strategy, rows)
+    score_BC, token_BC = scores.top(at, count)
+    return score_BC - log_z_B1, token_BC
+
+
+def best_of_beams(score_BC: Tensor, token_BC: Tensor, running: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the C tokens of each running beam the `count` best by accumulated score: score, beam, token, best first."""
+    requests, beams = running.shape
+    total = (score_BC.view(requests, beams, -1) + running[:, :, None]).flatten(1)
+    score_RC, at = torch.topk(total, count)
+    return score_RC, at // score_BC.shape[1], token_BC.reshape(requests, -1).gather(1, at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +102,7 @@ class Beam(Strategy):
         vocabulary, eos_count = facts.vocabulary, len(facts.eos_ids)
         needed = self._candidate_count(eos_count)
         if needed > vocabulary:
-            most = vocabulary // max(2, 1 + eos_count)
+            most = self.num_beams * vocabulary // needed
             raise ConfigError(
                 f"strategy.num_beams={self.num_beams}: needs {needed} candidates of a vocabulary of {vocabulary}; "
                 f"allowed is up to {most}"
@@ -78,56 +119,63 @@ class Beam(Strategy):
         }
 
     def step(self, view: View, state: State) -> Moves:
-        beams = self.num_beams
         requests = len(view.physical_B) // self.rows
         new_R1 = view.new_B.view(requests, -1)[:, :1] + 1  # length of what is chosen now; all running rows are as long
         limit_R1 = view.limit_B.view(requests, -1)[:, :1]
+        advance = self._advance(view, state, self._candidates(view, state["running"]), new_R1, limit_R1)
+        first_row = torch.arange(requests, device=view.device)[:, None] * self.rows
+        return Moves(
+            parent_B=(first_row + advance.source).flatten(),
+            emit_B=advance.emit.flatten(),
+            feed_B=advance.feed.flatten(),
+            state=advance.state,
+        )
 
-        score_RC, beam_RC, token_RC = self._candidates(view, state["running"])
+    def _advance(
+        self, view: View, state: State, candidates: tuple[Tensor, Tensor, Tensor], new_R1: Tensor, limit_R1: Tensor
+    ) -> "Advance":
+        """Choose what runs on and what is kept as finished, of C candidates of each request or group."""
+        score_RC, beam_RC, token_RC = candidates
+        beams = state["running"].shape[1]
         ends_RC = view.ends(token_RC, new_R1, limit_R1)
-
-        running, run_at = torch.topk(score_RC + ends_RC * NEVER, beams)
+        running, run_at = self._runs_on(score_RC, ends_RC, beams)
         finished, is_finished, merged_at = self._finish(state, score_RC, ends_RC, new_R1)
         improvable = state["improvable"] & self._may_improve(running, finished, is_finished, new_R1, limit_R1)
         stop_R1 = ~improvable | ends_RC.all(1, keepdim=True)
         if self.early_stopping is True:
             stop_R1 |= is_finished.all(1, keepdim=True)
 
-        first_row = torch.arange(requests, device=view.device)[:, None] * self.rows
         kept_before = merged_at < beams  # a finished hypothesis that stays; otherwise a candidate that ends now
         candidate = (merged_at - beams).clamp_min(0)
         token_run = token_RC.gather(1, run_at)
-        parent = torch.cat(
-            [
-                first_row + beam_RC.gather(1, run_at),
-                first_row + torch.where(kept_before, beams + merged_at, beam_RC.gather(1, candidate)),
-            ],
-            dim=1,
+        source_finished = torch.where(kept_before, beams + merged_at, beam_RC.gather(1, candidate))
+        emit_finished = torch.where(kept_before, EMPTY, token_RC.gather(1, candidate))
+        return Advance(
+            source=torch.cat([beam_RC.gather(1, run_at), source_finished], dim=1),
+            emit=torch.cat([token_run, emit_finished], dim=1),
+            feed=torch.cat([torch.where(stop_R1, EMPTY, token_run), torch.full_like(token_run, EMPTY)], dim=1),
+            stop=stop_R1,
+            state={"running": running, "finished": finished, "is_finished": is_finished, "improvable": improvable},
         )
-        emit = torch.cat([token_run, torch.where(kept_before, EMPTY, token_RC.gather(1, candidate))], dim=1)
-        feed = torch.cat([torch.where(stop_R1, EMPTY, token_run), torch.full_like(token_run, EMPTY)], dim=1)
-        new_state = {"running": running, "finished": finished, "is_finished": is_finished, "improvable": improvable}
-        return Moves(parent_B=parent.flatten(), emit_B=emit.flatten(), feed_B=feed.flatten(), state=new_state)
 
     def _candidates(self, view: View, running: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The best C continuations of each request: score, beam and token, [R, C], best first."""
-        requests, beams = running.shape
+        """The best C continuations of each request: score, beam and token, [R, C]; of the first num_beams some end."""
         count = self._candidate_count(view.eos_ids.numel())
-        runs = torch.arange(len(view.physical_B), device=view.device).view(requests, -1)[:, :beams].flatten()
-        rows = view.select(runs)
-        log_z_B1 = rows.scores.log_normalizer(rows.physical_B)[:, None]
-        if edits(self):  # a search's penalties work on log-probs
-            score_BC, token_BC = top_by_value_then_id(edit_scores(self, rows, rows.logits_BV.sub_(log_z_B1)), count)
-        else:
-            score_BC, token_BC = rows.scores.top(rows.physical_B, count)
-            score_BC = score_BC - log_z_B1
-        total = (score_BC.view(requests, beams, -1) + running[:, :, None]).flatten(1)
-        score_RC, at = torch.topk(total, count)
-        return score_RC, at // score_BC.shape[1], token_BC.reshape(requests, -1).gather(1, at)
+        score_BC, token_BC = top_logprobs(self, view.select(self._running_rows(view, *running.shape)), count)
+        return best_of_beams(score_BC, token_BC, running, count)
+
+    @staticmethod
+    def _running_rows(view: View, requests: int, beams: int) -> Tensor:
+        """The rows of the running beams, request-major."""
+        return torch.arange(len(view.physical_B), device=view.device).view(requests, -1)[:, :beams].flatten()
+
+    def _runs_on(self, score_RC: Tensor, ends_RC: Tensor, beams: int) -> tuple[Tensor, Tensor]:
+        """The scores and places of the candidates that run on, the best first."""
+        return torch.topk(score_RC + ends_RC * NEVER, beams)
 
     def _finish(self, state: State, score_RC: Tensor, ends_RC: Tensor, new_R1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Merge what ends now into the finished hypotheses: scores, flags, and the place in [finished, candidates]."""
-        beams = self.num_beams
+        beams = state["finished"].shape[1]
         ends_now = ends_RC & (torch.arange(ends_RC.shape[1], device=ends_RC.device) < beams)
         closed = ~state["improvable"]
         if self.early_stopping is True:

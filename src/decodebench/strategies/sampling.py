@@ -1,25 +1,17 @@
 """Samplers: a temperature, a set of kept tokens, and a draw from it with the request's own noise.
 
-The draw is Gumbel-max (argmax of score + Gumbel noise of the token): with noise of 1e-5 on the logits none of 4,000
-draws changed, where inverse-CDF sampling changed 32 to 45. A sampler differs from another only in the truncations.
+A sampler differs from another only in its rules (truncation.py) and their order (chain.py).
 """
 
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from decodebench.draws import Draws
-from decodebench.scores import Scores, chunks
+from decodebench.strategies import chain, truncation
 from decodebench.strategies.base import Moves, State, Strategy, View
+from decodebench.strategies.candidates import Rule
 from decodebench.strategies.edits import edited
 from decodebench.strategies.greedy import advance_alone
-from decodebench.strategies.truncation import Candidates, KeepMinP, KeepTopK, KeepTopP, KeepTypical, Truncation
-
-_WIDTHS = (64, 1024, 16384)
-"""How many of the largest scores are looked at, one after the other, before the whole vocabulary is sorted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,72 +31,59 @@ class Sampler(Strategy):
         return self.num_return_sequences
 
     @abstractmethod
-    def truncations(self) -> tuple[Truncation, ...]:
-        """The truncations in the order in which they apply (transformers' order)."""
+    def truncations(self) -> tuple[Rule, ...]:
+        """What follows the temperature, in order."""
+
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules in the order in which they apply."""
+        return chain.AtTemperature(self.temperature), *self.truncations()
 
     def step(self, view: View, state: State) -> Moves:
         scores, rows = edited(self, view)
-        if self.truncations():
-            return advance_alone(view, self._draw(scores, rows, view.draws))
-        return advance_alone(view, draw_from_all(scores.rows(rows), self.temperature, view.draws))
+        return advance_alone(view, chain.draw(self.rules(), scores, rows, view.draws)[0])
 
-    def _draw(self, scores: Scores, rows: Tensor, draws: Draws) -> Tensor:
-        """Draw a token for each row, looking at as many of the largest scores as the truncations need."""
-        token = torch.empty_like(rows)
-        left = torch.arange(len(rows), device=rows.device)
-        for width in (*(w for w in _WIDTHS if w < scores.vocabulary), scores.vocabulary):
-            drawn, enough = self._draw_within(width, scores, rows[left], draws.of_rows(left))
-            enough |= width == scores.vocabulary
-            token[left[enough]] = drawn[enough]
-            left = left[~enough]
-            if not left.numel():
-                break
-        return token
-
-    def _draw_within(self, width: int, scores: Scores, rows: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Draw from the `width` largest scores, and say for which rows that was enough to know what is kept."""
-        score, ids = scores.top(rows, width)
-        candidates = Candidates(
-            score_BK=score / self.temperature,
-            kept_BK=score > -torch.inf,
-            log_z=lambda: scores.log_normalizer(rows, self.temperature),
-            mean_score=lambda: scores.mean_score(rows, self.temperature),
-        )
-        for truncation in self.truncations():
-            candidates = truncation(candidates)
-        noisy = (candidates.score_BK + draws.gumbel(ids)).masked_fill(~candidates.kept_BK, -torch.inf)
-        token = ids.gather(1, noisy.argmax(-1, keepdim=True)).squeeze(1)
-        return token, torch.zeros_like(rows, dtype=torch.bool) if candidates.cut_B is None else candidates.cut_B.clone()
+    @property
+    def in_transformers(self) -> bool:
+        return chain.in_transformers(self.rules())
 
     def generation_config(self) -> dict[str, Any]:
-        return {
-            "do_sample": True,
-            "num_beams": 1,
-            "temperature": self.temperature,
-            "num_return_sequences": self.num_return_sequences,
-        }
-
-
-def draw_from_all(scores_BV: Tensor, temperature: float, draws: Draws) -> Tensor:
-    """Gumbel-max over the whole vocabulary, [B]: score and noise are made and forgotten chunk by chunk."""
-    best = scores_BV.new_full((len(scores_BV),), -torch.inf)
-    token = torch.zeros(len(scores_BV), dtype=torch.int64, device=scores_BV.device)
-    start = 0
-    for chunk in chunks(scores_BV):
-        ids = torch.arange(start, start + chunk.shape[1], device=chunk.device)
-        here, at = (chunk / temperature + draws.gumbel(ids[None, :])).max(-1)
-        better = here > best
-        best, token = torch.where(better, here, best), torch.where(better, at + start, token)
-        start += chunk.shape[1]
-    return token
+        """transformers' fields; of a chain that it does not have only those that hold of every sampler."""
+        fields = {"do_sample": True, "num_beams": 1, "num_return_sequences": self.num_return_sequences}
+        for rule in self.rules() if self.in_transformers else ():
+            fields |= rule.fields() or {}
+        return fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class Temperature(Sampler):
     """Pure (ancestral) sampling at a temperature: every token is kept."""
 
-    def truncations(self) -> tuple[Truncation, ...]:
+    def truncations(self) -> tuple[Rule, ...]:
         return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicTemperature(Sampler):
+    """Sampling at a temperature between `temperature` - `dynatemp_range` and `temperature` + `dynatemp_range`.
+
+    It is the higher the less certain the model is: entropy over its largest possible value, to the power
+    `dynatemp_exponent` (llama.cpp's temp_ext; banned tokens are not counted). Every token is kept.
+    """
+
+    dynatemp_range: float = 0.5
+    dynatemp_exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = f"above 0, below strategy.temperature={self.temperature}"
+        self.require("dynatemp_range", 0 < self.dynatemp_range < self.temperature, allowed)
+        self.require("dynatemp_exponent", self.dynatemp_exponent > 0, "above 0")
+
+    def truncations(self) -> tuple[Rule, ...]:
+        return ()
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (chain.AtDynamicTemperature(self.temperature, self.dynatemp_range, self.dynatemp_exponent),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +96,8 @@ class TopK(Sampler):
         super().__post_init__()
         self.require("top_k", self.top_k >= 1, "1 or more (to keep all tokens use strategy=temperature)")
 
-    def truncations(self) -> tuple[Truncation, ...]:
-        return (KeepTopK(self.top_k),)
-
-    def generation_config(self) -> dict[str, Any]:
-        return super().generation_config() | {"top_k": self.top_k}
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepTopK(self.top_k),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +110,8 @@ class TopP(Sampler):
         super().__post_init__()
         self.require("top_p", 0 < self.top_p <= 1, "above 0, at most 1")
 
-    def truncations(self) -> tuple[Truncation, ...]:
-        return (KeepTopP(self.top_p),) if self.top_p < 1 else ()
-
-    def generation_config(self) -> dict[str, Any]:
-        return super().generation_config() | {"top_p": self.top_p}
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepTopP(self.top_p),) if self.top_p < 1 else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +124,8 @@ class MinP(Sampler):
         super().__post_init__()
         self.require("min_p", 0 < self.min_p <= 1, "above 0, at most 1")
 
-    def truncations(self) -> tuple[Truncation, ...]:
-        return (KeepMinP(self.min_p),)
-
-    def generation_config(self) -> dict[str, Any]:
-        return super().generation_config() | {"min_p": self.min_p}
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepMinP(self.min_p),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,35 +138,112 @@ class Typical(Sampler):
         super().__post_init__()
         self.require("typical_p", 0 < self.typical_p < 1, "above 0, below 1 (1 keeps all: use strategy=temperature)")
 
-    def truncations(self) -> tuple[Truncation, ...]:
-        return (KeepTypical(self.typical_p),)
-
-    def generation_config(self) -> dict[str, Any]:
-        return super().generation_config() | {"typical_p": self.typical_p}
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepTypical(self.typical_p),)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(Sampler):
-    """Top-k, then top-p, at a temperature: the notebook's sampling. Null turns top_k or top_p off."""
+class TopH(Sampler):
+    """Top-H sampling: the likeliest tokens that carry a share of the entropy (Potraghloo et al. 2025)."""
 
-    top_k: int | None = 50
-    top_p: float | None = 0.95
+    top_h: float = 0.4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("top_k", self.top_k is None or self.top_k >= 1, "1 or more, or null (off)")
-        self.require("top_p", self.top_p is None or 0 < self.top_p <= 1, "above 0, at most 1, or null (off)")
+        self.require("top_h", 0 < self.top_h <= 1, "above 0, at most 1")
 
-    def truncations(self) -> tuple[Truncation, ...]:
-        rules: list[Truncation] = []
-        if self.top_k is not None:
-            rules.append(KeepTopK(self.top_k))
-        if self.top_p is not None and self.top_p < 1:
-            rules.append(KeepTopP(self.top_p))
-        return tuple(rules)
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepTopH(self.top_h),)
 
-    def generation_config(self) -> dict[str, Any]:
-        return super().generation_config() | {
-            "top_k": self.top_k or 0,
-            "top_p": 1.0 if self.top_p is None else self.top_p,
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class Epsilon(Sampler):
+    """Epsilon sampling: tokens with at least a probability (Hewitt et al. 2022)."""
+
+    epsilon_cutoff: float = 0.0003
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("epsilon_cutoff", 0 < self.epsilon_cutoff < 1, "above 0, below 1")
+
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepEpsilon(self.epsilon_cutoff),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eta(Sampler):
+    """Eta sampling: tokens with at least a probability that falls with the entropy (Hewitt et al. 2022)."""
+
+    eta_cutoff: float = 0.0003
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("eta_cutoff", 0 < self.eta_cutoff < 1, "above 0, below 1")
+
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepEta(self.eta_cutoff),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopNSigma(Sampler):
+    """Top-n-sigma sampling: scores at most n standard deviations below the largest (Tang et al. 2024)."""
+
+    top_n_sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("top_n_sigma", self.top_n_sigma > 0, "above 0")
+
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepNSigma(self.top_n_sigma),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TailFree(Sampler):
+    """Tail-free sampling: the tokens before the sorted probabilities turn flat (Bricken 2019)."""
+
+    tfs_z: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("tfs_z", 0 < self.tfs_z < 1, "above 0, below 1 (1 keeps all: use strategy=temperature)")
+
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepTailFree(self.tfs_z),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PLess(Sampler):
+    """P-less sampling: tokens at least as likely as two draws are to agree; no number (Tan et al. 2025).
+
+    `plain` is the sum of p squared; `norm` takes off what it would be with all tokens equally likely, and keeps more.
+    """
+
+    p_less: str = "plain"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("p_less", self.p_less in ("plain", "norm"), "plain, or norm")
+
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.KeepPLess(self.p_less),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class XTC(Sampler):
+    """Exclude top choices: with a probability, all tokens at or above a threshold but the least likely of them go.
+
+    Source: p-e-w 2024. The tail stays: see strategy=sample for XTC after min_p.
+    """
+
+    xtc_probability: float = 0.5
+    xtc_threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("xtc_probability", 0 < self.xtc_probability <= 1, "above 0, at most 1")
+        # Of two tokens one has at most half of the mass: above it nothing would ever be dropped.
+        self.require("xtc_threshold", 0 < self.xtc_threshold <= 0.5, "above 0, at most 0.5")
+
+    def truncations(self) -> tuple[Rule, ...]:
+        return (truncation.ExcludeTopChoices(self.xtc_probability, self.xtc_threshold),)
