@@ -197,3 +197,10 @@ def test_noise_on_the_logits_changes_almost_no_draw():
     gumbel_BV = draws_of_samples(4000).gumbel_all(1000)
     flips = (logits_BV + gumbel_BV).argmax(-1) != (noisy_BV + gumbel_BV).argmax(-1)
     assert int(flips.sum()) <= 2
+
+
+def test_each_row_may_have_its_own_lane():
+    ids = torch.tensor([[3, 9], [3, 9], [0, 1]])
+    of_rows = draws_of_samples(3)
+    apart = torch.cat([of_rows.gumbel(ids, lane)[row : row + 1] for row, lane in enumerate((4, 0, 2))])
+    assert torch.equal(of_rows.gumbel(ids, torch.tensor([4, 0, 2])), apart)

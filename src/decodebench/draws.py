@@ -98,12 +98,14 @@ def _token_word(ids: Tensor, first: Tensor, second: Tensor) -> Tensor:
     row's two Philox words before each round.
     """
     word = ids * -1640531527 + first  # 2**32 divided by the golden ratio: neighbouring ids land far apart
-    word = word ^ ((word >> 16) & 0xFFFF)
-    word = word * 0x21F0AAAD
-    word = word ^ ((word >> 15) & 0x1FFFF)
-    word = (word + second) * -749064809  # 0xD35A2D97 as int32
-    word = word ^ ((word >> 15) & 0x1FFFF)
-    return (word >> 1) & 0x7FFFFFFF
+    word ^= (word >> 16).bitwise_and_(0xFFFF)
+    word *= 0x21F0AAAD
+    word ^= (word >> 15).bitwise_and_(0x1FFFF)
+    word += second
+    word *= -749064809  # 0xD35A2D97 as int32
+    word ^= (word >> 15).bitwise_and_(0x1FFFF)
+    word >>= 1
+    return word.bitwise_and_(0x7FFFFFFF)
 
 
 def _gumbel(word: Tensor) -> Tensor:
@@ -112,5 +114,5 @@ def _gumbel(word: Tensor) -> Tensor:
     The exponential is -log1p(-u) with u near 0 exact to 2**-32, so the large Gumbels, which decide the argmax over a
     large vocabulary, keep their resolution in float32.
     """
-    uniform = (word.to(torch.float32) + 0.5) * 2.0**-31
-    return -torch.log(-torch.log1p(-uniform.clamp_max(1.0 - 2.0**-24)))
+    minus_uniform = word.to(torch.float32).add_(0.5).mul_(-(2.0**-31)).clamp_min_(2.0**-24 - 1.0)
+    return minus_uniform.log1p_().neg_().log_().neg_()  # in place: a whole vocabulary's noise is made over and over

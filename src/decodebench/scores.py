@@ -16,7 +16,9 @@ BLOCK = 64
 _NARROW = 64
 """Top-k requests up to this size are answered from one table."""
 
-_PIECE = {"cpu": 2**20}
+_LEAST = -1e30
+
+_PIECE = {"cpu": 2**19}
 _PIECE_DEVICE = 2**28
 """Elements looked at in one go: on a CPU what its second-level caches hold, on an accelerator simply many."""
 
@@ -44,7 +46,12 @@ class Scores:
 
     def rows(self, rows: Tensor) -> Tensor:
         """The scores of some rows, float32 [B, V]: a copy."""
-        return self._scores_NV[rows].to(torch.float32)
+        if rows.device.type != "cpu":
+            return self._scores_NV[rows].to(torch.float32)
+        copies_BV = torch.empty(len(rows), self.vocabulary)
+        for copy_V, row in zip(copies_BV, rows.tolist(), strict=True):
+            copy_V.copy_(self._scores_NV[row])  # an index over rows of half precision takes three times as long
+        return copies_BV
 
     def all(self) -> Tensor:
         """The scores of all rows as they are, [N, V]: not a copy."""
@@ -185,10 +192,13 @@ def _top(scores_NV: Tensor, rows: Tensor, k: int, block_max: Callable[[], Tensor
     if blocks < 4 * k:
         return torch.topk(scores_NV[rows].to(torch.float32), k)
     best = torch.topk(block_max(), k, sorted=False).indices
+    even = blocks * BLOCK
     inside = torch.arange(BLOCK, device=rows.device)
-    rest = torch.arange(blocks * BLOCK, vocabulary, device=rows.device)
+    rest = torch.arange(even, vocabulary, device=rows.device)
     ids = torch.cat([(best[:, :, None] * BLOCK + inside).flatten(1), rest.expand(len(rows), -1)], dim=1)
-    value, at = torch.topk(scores_NV[rows[:, None], ids].to(torch.float32), k, sorted=False)
+    in_blocks = scores_NV[:, :even].unflatten(1, (blocks, BLOCK))[rows[:, None], best].flatten(1)
+    found = torch.cat([in_blocks, scores_NV[rows[:, None], rest]], dim=1)
+    value, at = torch.topk(found.to(torch.float32), k, sorted=False)
     return value, ids.gather(1, at)
 
 
@@ -212,9 +222,9 @@ def _log_mass(shifted: Tensor) -> Tensor:
 
 def _mean(shifted: Tensor) -> Tensor:
     """The mean of scores under their softmax; their largest is 0."""
+    shifted.clamp_min_(_LEAST)  # a banned token (-inf) has weight 0, and 0 * -inf is no number
     weight = shifted.exp()
-    # A banned token (-inf) has weight 0, and 0 * -inf is no number.
-    return (weight * shifted.masked_fill(shifted == -torch.inf, 0.0)).sum(-1) / weight.sum(-1)
+    return torch.linalg.vecdot(weight, shifted) / weight.sum(-1)
 
 
 def _piece_rows(vocabulary: int, device: torch.device) -> int:

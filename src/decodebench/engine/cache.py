@@ -96,10 +96,13 @@ class PackedCache:
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], start: int) -> None:
         """Copy rows onto rows, from column `start` on; no target may be a source."""
-        self._use(max(targets, default=-1) + 1, start)
+        if not targets:
+            return
+        self._use(max(targets) + 1, start)
+        from_rows, to_rows = (torch.tensor(rows, device=self.layers[0].keys.device) for rows in (sources, targets))
         for buffer in self._buffers():
-            for source, target in zip(sources, targets, strict=True):
-                buffer[target, :, start : self.column] = buffer[source, :, start : self.column]
+            columns = buffer[:, :, start : self.column]
+            columns.index_copy_(0, to_rows, columns.index_select(0, from_rows))
 
     def _use(self, slots: int, start: int) -> None:
         """Clear the slots that come into use, up to column `start`, from which their rows are written."""

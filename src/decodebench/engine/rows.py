@@ -46,6 +46,7 @@ class Rows(ABC):
         self.forward_passes = 0
         self.prefills = 0
         self.tokens_computed = 0
+        self.cached_tokens_read = 0
         self._accepts = set(inspect.signature(model.forward).parameters)
         self._hidden: dict[int, Tensor] = {}
 
@@ -216,6 +217,7 @@ class CachedRows(Rows):
         cache.column += 1
         self._length = [n + 1 for n in length]
         self.tokens_computed += count
+        self.cached_tokens_read += sum(length)
         hidden = {i: out.hidden_states[i][:, -1].to(self.device) for i in self.hidden_layers}
         self._publish(logits_NV.to(self.device), hidden)
         return slots

@@ -15,7 +15,7 @@ from decodebench.draws import Draws
 from decodebench.scores import Scores
 from decodebench.strategies.candidates import Candidates, Rule
 
-WIDTHS = (64, 1024, 16384)
+WIDTHS = (64, 256, 1024, 16384)
 """How many of the largest scores are looked at, one after the other, before the whole vocabulary is sorted."""
 
 TRANSFORMERS_ORDER = (
