@@ -25,13 +25,12 @@ from decodebench.strategies import (
     Greedy,
     ModelFacts,
     Sample,
-    Selection,
     SelfConsistency,
     State,
     Strategy,
     View,
 )
-from decodebench.strategies.selection import answer
+from decodebench.strategies.selection import Selection, answer
 from decodebench.strategies.utilities import chrf, cosine, expected, ngram_f1, of_pairs
 from decodebench.tokens import encode
 from engine_runs import CACHED, PROMPTS, WHOLE, Run, ids_as_text, requests_of, run, view_of

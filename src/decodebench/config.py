@@ -56,12 +56,15 @@ class LatencyConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """conf/engine: how cells are decoded together; `memory_gb` None is a quarter of what is free."""
+    """conf/engine: how cells are decoded together; None: a quarter of what is free, a thread for each core."""
 
     max_rows: int = 512
     memory_gb: float | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"engine.threads={self.threads}: allowed is 1 or more, or null (one for each core)")
         if self.max_rows < 1:
             raise ConfigError(f"engine.max_rows={self.max_rows}: allowed is 1 or more")
         if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:

@@ -125,7 +125,7 @@ def memory_entry(memory: Memory) -> dict[str, Any]:
     }
 
 
-def model_entry(loaded: LoadedModel, forward: Forward, config: Any) -> dict[str, Any]:
+def model_entry(loaded: LoadedModel, forward: Forward, products: str, config: Any) -> dict[str, Any]:
     """What the manifest says of a model."""
     return {
         "source": loaded.source,
@@ -140,6 +140,8 @@ def model_entry(loaded: LoadedModel, forward: Forward, config: Any) -> dict[str,
         "forward": forward.path,
         "forward_reason": forward.reason,
         "exactness": forward.exactness,
+        "products": products,
+        "threads": torch.get_num_threads(),
         "config": asdict(config),
     }
 

@@ -13,6 +13,7 @@ from decodebench.cells import Job, Plan
 from decodebench.config import LatencyConfig
 from decodebench.decoding import decode_cells, rows_that_fit, waiting
 from decodebench.deploy import exports, generation_config_fields
+from decodebench.device import cpu_threads, fastest_exact_products
 from decodebench.engine import choose_rows
 from decodebench.errors import DecodebenchError
 from decodebench.latency import TimedCall, measure_latency
@@ -78,8 +79,9 @@ class _Run:
         by_model: dict[str, list[Job]] = {}
         for job in self.plan.jobs:
             by_model.setdefault(repr(job.model), []).append(job)
-        for jobs in by_model.values():
-            self._one_model(jobs)  # which lets go of its model when it returns: there is room for one
+        with cpu_threads(self.plan.engine.threads):
+            for jobs in by_model.values():
+                self._one_model(jobs)  # which lets go of its model when it returns: there is room for one
         if not self.progress.models:
             if self.progress.first_error is not None and not self.adds:
                 raise self.progress.first_error
@@ -92,7 +94,8 @@ class _Run:
             with progress.timed("load"):
                 loaded = load(jobs[0].model, announce=log.info)
                 self.store.refuse_other_weights((j.cell.id for j in jobs), loaded.fingerprint, loaded.dtype)
-                forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model))
+                with fastest_exact_products(loaded.device, loaded.model.dtype) as products:
+                    forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model))
             prepared = self._prepare(jobs, loaded)
             todo = waiting(prepared, self.store)
             fits = rows_that_fit(todo, loaded, forward, self.plan.engine)
@@ -105,9 +108,9 @@ class _Run:
             return
         if forward.path != "cached":
             log.warning("%s is decoded without a cache, slowly: %s", loaded.name, forward.reason)
-        progress.models |= {job.cell.id: model_entry(loaded, forward, job.model) for job in jobs}
+        progress.models |= {job.cell.id: model_entry(loaded, forward, products, job.model) for job in jobs}
         self._begin()
-        with progress.timed("decode"):
+        with progress.timed("decode"), fastest_exact_products(loaded.device, loaded.model.dtype):
             counts, memory = decode_cells(
                 prepared, todo, fits, loaded, forward, store=self.store, failure=progress.fail
             )

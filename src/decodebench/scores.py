@@ -196,7 +196,7 @@ def _top(scores_NV: Tensor, rows: Tensor, k: int, block_max: Callable[[], Tensor
     inside = torch.arange(BLOCK, device=rows.device)
     rest = torch.arange(even, vocabulary, device=rows.device)
     ids = torch.cat([(best[:, :, None] * BLOCK + inside).flatten(1), rest.expand(len(rows), -1)], dim=1)
-    in_blocks = scores_NV[:, :even].unflatten(1, (blocks, BLOCK))[rows[:, None], best].flatten(1)
+    in_blocks = scores_NV[:, :even].reshape(-1, blocks, BLOCK)[rows[:, None], best].flatten(1)
     found = torch.cat([in_blocks, scores_NV[rows[:, None], rest]], dim=1)
     value, at = torch.topk(found.to(torch.float32), k, sorted=False)
     return value, ids.gather(1, at)
@@ -224,7 +224,8 @@ def _mean(shifted: Tensor) -> Tensor:
     """The mean of scores under their softmax; their largest is 0."""
     shifted.clamp_min_(_LEAST)  # a banned token (-inf) has weight 0, and 0 * -inf is no number
     weight = shifted.exp()
-    return torch.linalg.vecdot(weight, shifted) / weight.sum(-1)
+    weighted: Tensor = torch.linalg.vecdot(weight, shifted)
+    return weighted / weight.sum(-1)
 
 
 def _piece_rows(vocabulary: int, device: torch.device) -> int:
