@@ -18,8 +18,8 @@ help: ## Show this list
 demo: setup-demo ## Compare beam search and sampling on the packaged model; prints the table and where the report is
 	$(BIN)/python -m decodebench -m strategy=beam,sample
 
-test: lint ## Run the checks and all tests, without a network once set up
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+test: lint ## Run the checks and all tests in two processes, without a network once set up
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
 
 lint: setup-test ## Run ruff and mypy
 	$(BIN)/ruff check .

@@ -59,6 +59,11 @@ def strategies(new_tokens: int) -> dict[str, Strategy]:
     }
 
 
+def one_more(new_tokens: int) -> dict[str, Strategy]:
+    """A sampler that the ladder does not have: 3 samples, 6% of its rows."""
+    return {"sample T=0.65": Sample(temperature=0.65, max_new_tokens=new_tokens, eos="none")}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """A model and what it has to decode."""

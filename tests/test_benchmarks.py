@@ -25,7 +25,7 @@ def test_sweep(tmp_path: Path, loop: bool) -> None:
         "sweep.py", "--random", "tiny", "--quick", "--dtype", "float32", "--rounds", "2", "--json", str(figures), *flags
     )
     read = json.loads(figures.read_text())
-    contenders = {"batched", "packed"} | ({"loop"} if loop else set())
+    contenders = {"batched", "packed", "one more"} | ({"loop"} if loop else set())
     assert set(read["seconds"]) == contenders
     assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in read["seconds"].values())
     assert (read["ratio_loop"] is not None) == loop
@@ -33,7 +33,9 @@ def test_sweep(tmp_path: Path, loop: bool) -> None:
     # 5 strategies on 3 prompts: greedy 1, three samplers of 3 samples, beam returning 1: 11 texts a prompt
     assert read["counts"]["texts"] == 33
     assert read["counts"]["tokens_computed"] <= read["counts"]["tokens_alone"]
+    assert read["floor_s"] == read["products_s"] + read["cache_reads_s"] > 0
     assert read["floor_ratio"] > 0
+    assert read["ratio_one_more"]["median"] > 0
     assert "measured / floor" in out
 
 

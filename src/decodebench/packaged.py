@@ -15,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from filelock import FileLock
 
 from decodebench.errors import ModelError
@@ -28,6 +27,8 @@ INSTALL = "pip install 'decodebench[demo]'"
 
 def cache_root() -> Path:
     """The folder for converted models: $DECODEBENCH_CACHE, else the user's cache folder of this platform."""
+    import platformdirs  # not at the top: a model with random weights needs no cache, nor the library
+
     return Path(os.environ.get("DECODEBENCH_CACHE") or platformdirs.user_cache_dir("decodebench")).expanduser()
 
 
