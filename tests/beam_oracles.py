@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from scipy.stats import binom
 
@@ -94,6 +95,27 @@ class PlainBeam:
 
 def prompts_of(loaded: LoadedModel, *names: str) -> dict[str, tuple[int, ...]]:
     return {name: encode(loaded, PROMPTS[name]) for name in names}
+
+
+def assert_texts_by_hand(
+    loaded: LoadedModel,
+    strategies: Mapping[str, Any],
+    by_hand: Callable[[Any, Text], list[tuple[float, Text]]],
+    **near: float,
+) -> None:
+    """Three prompts and all strategies in one batch give the texts and scores that `by_hand(strategy, prompt)` has."""
+    prompts = prompts_of(loaded, "ko", "en", "short")
+    done = run(loaded.model, requests_of(dict(strategies), prompts, limit=LIMIT, eos_ids=EOS_IDS))
+    assert done.failures == {}
+    lengths = set()
+    for name, strategy in strategies.items():
+        for prompt_id, prompt in prompts.items():
+            expected = by_hand(strategy, prompt)[: strategy.returns]
+            mine = [done.outcomes[name, prompt_id, 0, rank] for rank in range(strategy.returns)]
+            assert [o.token_ids for o in mine] == [text for _, text in expected], (name, prompt_id)
+            assert [o.score for o in mine] == pytest.approx([score for score, _ in expected], **near)
+            lengths |= {len(o.token_ids) for o in mine}
+    assert min(lengths) < LIMIT == max(lengths), "no text ended early, or all did"
 
 
 def assert_the_batch_changes_nothing(loaded: LoadedModel, strategies: dict[str, Strategy], **rules: Any) -> None:

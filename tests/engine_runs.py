@@ -151,7 +151,7 @@ def requests_of(
     `facts` are those of the model (`facts_of`); without them strategies know the end tokens only, and a
     text is its ids.
     """
-    facts = replace(facts or ModelFacts(vocabulary=0, encode=text_as_ids, decode=ids_as_text), eos_ids=eos_ids)
+    facts = replace(facts or ModelFacts(vocabulary=2**20, encode=text_as_ids, decode=ids_as_text), eos_ids=eos_ids)
     return [
         Request(
             cell=cell,

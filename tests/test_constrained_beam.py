@@ -14,6 +14,7 @@ from beam_oracles import (
     LogProbs,
     PlainBeam,
     Text,
+    assert_texts_by_hand,
     assert_the_batch_changes_nothing,
     log_probs_of,
     prompts_of,
@@ -119,23 +120,16 @@ def by_hand(
 
 @pytest.mark.parametrize("arch", ["gpt2", "llama"])
 def test_texts_and_scores_by_hand(tiny_models: Any, arch: str) -> None:
-    """Seven rules and three prompts in one batch; every returned text has all words."""
+    """Seven rules; every text has all words."""
     loaded = tiny_models[arch]
-    prompts = prompts_of(loaded, "ko", "en", "short")
-    done = run(loaded.model, requests_of(RULES, prompts, limit=LIMIT, eos_ids=EOS_IDS))
-    assert done.failures == {}
-    lengths = set()
-    for name, strategy in RULES.items():
+
+    def expected(strategy: ConstrainedBeam, prompt: Text) -> list[tuple[float, Text]]:
         words = [text_as_ids(word) for word in strategy.force_words]
-        for prompt_id, prompt in prompts.items():
-            read = log_probs_of(loaded.model, prompt, strategy)
-            expected = by_hand(strategy, read, words, LIMIT, EOS_IDS)[: strategy.returns]
-            mine = [done.outcomes[name, prompt_id, 0, rank] for rank in range(strategy.returns)]
-            assert [o.token_ids for o in mine] == [text for _, text in expected], (name, prompt_id)
-            assert [o.score for o in mine] == pytest.approx([score for score, _ in expected], rel=1e-4)
-            assert all(all_met(o.token_ids, words) for o in mine)
-            lengths |= {len(o.token_ids) for o in mine}
-    assert min(lengths) < LIMIT == max(lengths), "no text ended early, or all did"
+        found = by_hand(strategy, log_probs_of(loaded.model, prompt, strategy), words, LIMIT, EOS_IDS)
+        assert all(all_met(text, words) for _, text in found[: strategy.returns])
+        return found
+
+    assert_texts_by_hand(loaded, RULES, expected, rel=1e-4)
 
 
 def test_every_text_has_all_words(tiny_models):
@@ -271,7 +265,11 @@ FACTS = ModelFacts(vocabulary=400, eos_ids=(1,), encode=text_as_ids)
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"force_words": ["5", " "]}, "force_words=['5', ' ']: allowed is texts that have tokens; ' ' has none"),
+        (
+            {"force_words": ["5", " "]},
+            "force_words: ' ' has no tokens for this model; allowed is a text that has some",
+        ),
+        ({"force_words": ["5", "400"]}, "force_words: '400' has token 400, the model knows 400"),
         ({"force_words": ["5 1"]}, "force_words=['5 1']: allowed is texts without end tokens; '5 1' has one"),
         (
             {"force_words": ["5 6", "7"], "max_new_tokens": 2},

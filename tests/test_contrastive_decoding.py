@@ -1,5 +1,6 @@
 """Contrastive decoding: against plain loops over the paper's equations, with an early layer and with a second model."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -201,6 +202,17 @@ def test_texts_are_those_of_plain_passes_of_both(tiny_models, forwards, max_rows
             assert list(outcome.token_ids) == expected, (cell, prompt_id)
     alone = run(models[0], requests_of(others, prompts, limit=LIMIT, eos_ids=EOS_IDS))
     assert {k: o.token_ids for k, o in done.items() if k[0] in others} == alone.tokens
+
+
+def test_nan_of_the_second_model_fails_the_cell(tiny_models):
+    amateur = copy.deepcopy(tiny_models["gemma3"].model)
+    with torch.no_grad():
+        amateur.get_input_embeddings().weight[7] = torch.nan
+    rows = make_paired((tiny_models["llama"].model, amateur), (CACHED, CACHED), CPU)
+    failures: dict[str, str] = {}
+    requests = requests_of({"c": ContrastiveDecoding(amateur="there")}, {"p": (5, 7)}, limit=LIMIT)
+    Decoder(rows, max_rows=8, sink=lambda outcomes: None, failure=failures.__setitem__).run(requests)
+    assert failures == {"c": "ModelError: the model's logits are NaN or infinite in prompt p"}
 
 
 def test_the_second_models_tokens_are_not_counted(tiny_models):

@@ -296,3 +296,62 @@ def test_state_follows_its_request(tiny_models):
     for name, limit in limits.items():
         assert done.tokens["counting", name, 0, 0] == tuple(range(70, 70 + limit))
         assert done.tokens["counting", name, 0, 1] == tuple(range(50, 50 + limit))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(Greedy):
+    """Greedy for two tokens; then one row too few, or a row fed that rested."""
+
+    how: str = "short"
+
+    @property
+    def rows(self) -> int:
+        return 2
+
+    def step(self, view: View, state: State) -> Moves:
+        token_B = super().step(view.select(torch.arange(0, len(view.length_B), 2)), state).emit_B.repeat_interleave(2)
+        late = int(view.new_B[0]) == 2
+        feed_B = token_B.clone()
+        feed_B[1::2] = 5 if late and self.how == "rested" else EMPTY
+        short = late and self.how == "short"
+        return Moves(parent_B=torch.arange(len(token_B)), emit_B=token_B, feed_B=feed_B[:-1] if short else feed_B)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("short", "ValueError: feed_B has 1 rows; allowed is 2"),
+        (
+            "rested",
+            "ValueError: a row that rests was fed: what it said is gone, only rows that were fed can be continued",
+        ),
+    ],
+)
+def test_impossible_moves_fail_their_cell_alone(tiny_models, how, why):
+    prompts = {"a": (5, 6, 7)}
+    done = run(tiny_models["llama"].model, requests_of({"wrong": Wrong(how=how), "greedy": Greedy()}, prompts, limit=6))
+    assert done.failures == {"wrong": why}
+    assert len(done.tokens["greedy", "a", 0, 0]) == 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembering(Counting):
+    """Keeps something from its second step on that its start does not have, and drops something that it has."""
+
+    def start(self, requests: int, device: torch.device) -> State:
+        return super().start(requests, device) | {"first_R": torch.ones(requests)}
+
+    def step(self, view: View, state: State) -> Moves:
+        requests = len(view.new_B) // 2
+        late_R1 = state.get("late_R1", torch.zeros(requests, 1))
+        if late_R1.shape != (requests, 1) or state.get("first_R", torch.ones(requests)).shape != (requests,):
+            raise ValueError(f"states of {late_R1.shape} for {requests} requests")
+        moves = super().step(view, {name: state[name] for name in ("next_B", "steps_R")})
+        return Moves(**(vars(moves) | {"state": moves.state | {"late_R1": late_R1 + 1}}))
+
+
+def test_states_that_come_and_go_fit_their_requests(tiny_models):
+    requests = []
+    for number, (name, limit) in enumerate({"a": 2, "b": 5, "c": 6, "d": 3}.items()):
+        requests += requests_of({"x": Remembering()}, {name: (5 + number, 6)}, limit=limit)
+    assert run(tiny_models["llama"].model, requests, max_rows=4).failures == {}

@@ -19,6 +19,7 @@ from beam_oracles import (
     LogProbs,
     Text,
     assert_counts,
+    assert_texts_by_hand,
     assert_the_batch_changes_nothing,
     log_probs_of,
     prompts_of,
@@ -173,20 +174,13 @@ RULES = {
 
 @pytest.mark.parametrize("arch", ["gpt2", "llama"])
 def test_texts_and_scores_by_hand(tiny_models: Any, arch: str) -> None:
-    """Four rules and three prompts in one batch."""
+    """Four rules."""
     loaded = tiny_models[arch]
-    prompts = prompts_of(loaded, "ko", "en", "short")
-    done = run(loaded.model, requests_of(RULES, prompts, limit=LIMIT, eos_ids=EOS_IDS))
-    assert done.failures == {}
-    lengths = set()
-    for name, strategy in RULES.items():
-        for prompt_id, prompt in prompts.items():
-            expected = by_hand(strategy, log_probs_of(loaded.model, prompt, strategy), prompt, LIMIT)
-            mine = [done.outcomes[name, prompt_id, 0, rank] for rank in range(strategy.returns)]
-            assert [o.token_ids for o in mine] == [text for _, text in expected], (name, prompt_id)
-            assert [o.score for o in mine] == pytest.approx([score for score, _ in expected], rel=1e-3, abs=1e-3)
-            lengths |= {len(o.token_ids) for o in mine}
-    assert min(lengths) < LIMIT == max(lengths), "no text ended early, or all did"
+
+    def expected(strategy: StochasticBeam, prompt: Text) -> list[tuple[float, Text]]:
+        return by_hand(strategy, log_probs_of(loaded.model, prompt, strategy), prompt, LIMIT)
+
+    assert_texts_by_hand(loaded, RULES, expected, rel=1e-3, abs=1e-3)
 
 
 def test_the_conditional_maximum():

@@ -38,7 +38,7 @@ BAD: dict[str, dict[str, Sequence[Any]]] = {
         "exponential_decay_length_penalty": ([5], [-1, 1.1], [0, 0.0], [0, 1], [0.5, 1.2], "slow", 3),
         "sequence_bias": ({}, {"a": 0.0}, {"": 1.0}, {5: 1.0}, {"a": "b"}, {"a": INF}, ["a"], 2.0),
         "bad_words": ([], "rain", [""], [5], {"a": 1.0}),
-        "eos": ("stop", "", None, 5, [], [-1], [1.5], ["model"]),
+        "eos": ("stop", "", None, 5, [], [-1], [1.5], ["model"], [True], [5, 5]),
     },
     "beam": {
         "num_beams": (1, 0, -5),
@@ -285,6 +285,21 @@ def test_no_number_is_infinite_or_nan(name, value):
         ),
         (
             "contrastive_decoding",
+            {"beta": 0.0, "amateur_temperature": 0.5},
+            "strategy.beta=0.0: allowed is above 0 beside numbers of the amateur, which would have no effect",
+        ),
+        (
+            "dola",
+            {"dola_layers": [], "relative_top": 0.2},
+            "strategy.relative_top=0.2: allowed is 0.1 without strategy.dola_layers",
+        ),
+        (
+            "dola",
+            {"dola_layers": None, "variant": "transformers"},
+            "strategy.variant=transformers: allowed is paper without strategy.dola_layers",
+        ),
+        (
+            "contrastive_decoding",
             {"amateur": "a/b", "amateur_layer": 2},
             "strategy.amateur_layer=2: allowed is 0 or more, or null; null with strategy.amateur",
         ),
@@ -363,10 +378,10 @@ def test_the_boundaries_are_allowed(name):
         "no_repeat_ngram_size": 1,
         "guidance_scale": 1.0,
         "alpha": 1.0,
-        "beta": 0.0,
+        "beta": 0.5,
         "amateur_layer": 0,
         "amateur_temperature": 0.01,
-        "dola_layers": [],
+        "dola_layers": [0],
         "relative_top": 1.0,
         "variant": "transformers",
         "presence_penalty": -2.0,

@@ -52,7 +52,7 @@ class Block:
         self._device = device
         self._eos_ids = torch.tensor(facts.eos_ids, dtype=torch.int64, device=device)
         self._fed: list[int] = []
-        self._prefixes: list[Prefix] = []
+        self._prompt_hidden: list[dict[int, Tensor]] = []
         self._state: State = {}
         self.physical_B = self._int([])
         self._prefix_BL = self._int([]).view(0, 0)
@@ -85,10 +85,11 @@ class Block:
         self._sample_B = torch.cat([self._sample_B, self._int([request.sample] * k)])
         started = self.strategy.start(1, self._device)
         self._state = {
-            name: _joined(self._state.get(name), started.get(name), k) for name in {**self._state, **started}
+            name: _joined(self._state.get(name), started.get(name), len(self.requests))
+            for name in {**self._state, **started}
         }
         self.requests.append(request)
-        self._prefixes.append(starts[0][0])
+        self._prompt_hidden.append(starts[0][0].hidden)  # not the prefix: its keys and values are in the cache now
         self._fed.append(sum(len(ids) for ids in dict.fromkeys(prefixes)))
 
     def view(self, rows: Rows) -> View:
@@ -107,12 +108,15 @@ class Block:
             hidden=rows.hidden,
             exit_logits=rows.exit_logits,
             amateur=rows.amateur,
-            prompt_hidden=lambda request, layer: self._prefixes[request].hidden[layer],
+            prompt_hidden=lambda request, layer: self._prompt_hidden[request][layer],
         )
 
     def step(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """One step: append what is emitted; returns for each row the physical row to continue and the token to feed."""
         moves = self.strategy.step(self.view(rows), self._state)
+        for name in ("parent_B", "emit_B", "feed_B"):
+            if getattr(moves, name).shape != self.physical_B.shape:
+                raise ValueError(f"{name} has {len(getattr(moves, name))} rows; allowed is {len(self.physical_B)}")
         self._append(moves, rows)
         self._state = moves.state
         self.physical_B = self.physical_B[moves.parent_B]
@@ -177,18 +181,20 @@ class Block:
             setattr(self, name, getattr(self, name)[b_index])
         self._key_B2, self._sample_B = self._key_B2[b_index], self._sample_B[b_index]
         self.requests = [self.requests[r] for r in kept]
-        self._prefixes = [self._prefixes[r] for r in kept]
+        self._prompt_hidden = [self._prompt_hidden[r] for r in kept]
         self._fed = [self._fed[r] for r in kept]
 
 
-def _joined(old: Tensor | None, new: Tensor | None, rows: int) -> Tensor:
+def _joined(old: Tensor | None, new: Tensor | None, requests: int) -> Tensor:
     """The state of running requests and that of one more; either may lack it, or have grown: zeros fill the gaps."""
-    if old is None or not len(old):
+    if not requests:
+        old = None
+    if old is None:
         if new is None:
             raise ValueError("a state without rows")
-        return new
+        old = new.new_zeros((len(new) * requests, *new.shape[1:]))
     if new is None:
-        new = old.new_zeros((rows if len(old) % rows == 0 else 1, *old.shape[1:]))
+        new = old.new_zeros((len(old) // requests, *old.shape[1:]))
     shape = [max(a, b) for a, b in zip(old.shape[1:], new.shape[1:], strict=True)]
     return torch.cat([_filled(old, shape), _filled(new, shape)])
 

@@ -21,7 +21,13 @@ def exit_logits(model: Any, hidden_BH: Tensor, normed: bool) -> Tensor:
     norm = final_norm(model) if normed else None
     if norm is not None:
         hidden_BH = norm(hidden_BH.to(norm.weight.device))
-    logits_BV: Tensor = head(hidden_BH.to(head.weight.device))
+    hidden_BH = hidden_BH.to(head.weight.device)
+    if hidden_BH.dtype == torch.float16 and head.bias is None:
+        # States that no norm has been over grow to thousands: their logits may be more than float16 holds.
+        scale_B1 = hidden_BH.abs().amax(-1, keepdim=True).clamp_min(1)
+        logits_BV: Tensor = head(hidden_BH / scale_B1).to(torch.float32) * scale_B1
+    else:
+        logits_BV = head(hidden_BH)
     return logits_BV.to(device, torch.float32)
 
 

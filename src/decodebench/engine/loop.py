@@ -73,9 +73,11 @@ class Decoder:
         admitted: list[tuple[Request, Starts]] = []
         while self._pending and (self._pending[0][0].strategy.width <= room or not (self._blocks or admitted)):
             request, starts = self._pending.popleft()
-            if request.cell not in self._failed:
-                room -= request.strategy.width
-                admitted.append((request, starts))
+            if request.cell in self._failed:
+                self._release(starts)
+                continue
+            room -= request.strategy.width
+            admitted.append((request, starts))
         if not admitted:
             return
         needed = list(dict.fromkeys(ids for _, starts in admitted for ids in starts))
@@ -107,15 +109,16 @@ class Decoder:
         if not answers:
             self._rows.advance([], [])
             return 0
-        # The one place of a step where the device is waited for.
+        # All strategies' answers in one transfer.
         parents, tokens = torch.stack([torch.cat([a[1] for a in answers]), torch.cat([a[2] for a in answers])]).tolist()
         moves: list[tuple[str, list[tuple[int, int]]]] = []
         at = 0
         for cell, parent_B, _ in answers:
             end = at + len(parent_B)
             with self._guarded(cell):
-                self._check_tokens(tokens[at:end])
-                moves.append((cell, list(zip(parents[at:end], tokens[at:end], strict=True))))
+                own = list(zip(parents[at:end], tokens[at:end], strict=True))
+                self._check_moves(own)
+                moves.append((cell, own))
             at = end
         pairs = dict.fromkeys(pair for _, own in moves for pair in own if pair[1] != EMPTY)
         slots = self._rows.advance([p for p, _ in pairs], [t for _, t in pairs])
@@ -123,10 +126,12 @@ class Decoder:
         self._settle([(cell, [slot_of.get(pair, EMPTY) for pair in own]) for cell, own in moves])
         return sum(pair[1] != EMPTY for _, own in moves for pair in own)
 
-    def _check_tokens(self, tokens: Sequence[int]) -> None:
-        wrong = [t for t in tokens if not EMPTY <= t < self._rows.scores.vocabulary]
+    def _check_moves(self, moves: Sequence[tuple[int, int]]) -> None:
+        wrong = [token for _, token in moves if not EMPTY <= token < self._rows.scores.vocabulary]
         if wrong:
             raise ValueError(f"token {wrong[0]} to be fed; the model knows 0 to {self._rows.scores.vocabulary - 1}")
+        if any(parent == EMPTY and token != EMPTY for parent, token in moves):
+            raise ValueError("a row that rests was fed: what it said is gone, only rows that were fed can be continued")
 
     def _settle(self, slots: Sequence[tuple[str, Sequence[int]]]) -> None:
         done: list[Outcome] = []
@@ -142,6 +147,8 @@ class Decoder:
         """Fail the cells that rest on rows whose logits are NaN or infinite; the other rows go on."""
         all_rows = torch.arange(self._rows.count, device=self._rows.device)
         finite = torch.isfinite(self._rows.scores.log_normalizer(all_rows))
+        if self._rows.amateur is not None:
+            finite &= torch.isfinite(self._rows.amateur.log_normalizer(all_rows))
         if bool(finite.all()):
             return
         broken = set((~finite).nonzero().squeeze(-1).tolist())

@@ -96,6 +96,10 @@ class Assisted(Drafted):
         """How many of the model's first layers draft."""
         return self.assistant_early_exit or max(1, facts.layers * 5 // 6)
 
+    @property
+    def second_model(self) -> str | None:
+        return self.draft
+
     def check(self, facts: ModelFacts) -> None:
         """Raise ConfigError where the draft would have all layers of the model, or more."""
         self.require(

@@ -130,9 +130,10 @@ class Moves:
     """A strategy's answer: for each new row, where it comes from and what happens to it.
 
     `parent_B` is the row of this view that the new row continues; `emit_B` the token appended to its text (EMPTY: none,
-    a candidate may be tentative); `feed_B` the token fed to the model next (EMPTY: the row rests or has ended). A
-    request is finished when none of its rows is fed. `logprob_B` is the raw log-prob of the emitted token where it is
-    not that of `parent_B` at this step; None otherwise. `state` is that of the new rows.
+    a candidate may be tentative); `feed_B` the token fed to the model next (EMPTY: the row rests or has ended; it can
+    be kept, dropped or returned, but not fed again). A request is finished when none of its rows is fed. `logprob_B` is
+    the raw log-prob of the emitted token where it is not that of `parent_B` at this step; None otherwise. `state` is
+    that of the new rows.
     """
 
     parent_B: Tensor
@@ -187,8 +188,9 @@ class Strategy(Penalties, ABC):
             "null, or a text where strategy.guidance_scale is not 1",
         )
         ids = isinstance(self.eos, Sequence) and not isinstance(self.eos, str)
-        ids = ids and len(self.eos) > 0 and all(isinstance(i, int) and i >= 0 for i in self.eos)
-        self.require("eos", self.eos in ("model", "none") or ids, "model, none, or a list of token ids")
+        ids = ids and len(self.eos) > 0 and all(type(i) is int and i >= 0 for i in self.eos)
+        ids = ids and len(set(self.eos)) == len(self.eos)
+        self.require("eos", self.eos in ("model", "none") or ids, "model, none, or a list of different token ids")
         self.require(
             "min_new_tokens",
             self.min_new_tokens == 0 or self.eos != "none",
@@ -236,7 +238,7 @@ class Strategy(Penalties, ABC):
 
     @property
     def second_model(self) -> str | None:
-        """Folder or hub id of a model whose logits the steps read too (`View.amateur_logits_BV`)."""
+        """Folder or hub id of a second model: its logits are read too (`View.amateur_logits_BV`), or it drafts."""
         return None
 
     def check(self, facts: ModelFacts) -> None:

@@ -93,6 +93,8 @@ def draw(rules: Sequence[Rule], scores: Scores, rows: Tensor, draws: Draws) -> t
         else:
             drawn_B, drawn_logprob_B = _from_kept(found)
         known_B = found.known_B | (width == scores.vocabulary)
+        if len(left) == len(rows) and bool(known_B.all()):
+            return drawn_B, drawn_logprob_B
         token_B[left[known_B]], logprob_B[left[known_B]] = drawn_B[known_B], drawn_logprob_B[known_B]
         left = left[~known_B]
         if not left.numel():

@@ -10,6 +10,7 @@ from torch import Tensor
 from decodebench.errors import ConfigError
 from decodebench.strategies.base import ModelFacts, State, View
 from decodebench.strategies.beam import NEVER, Beam, best_of_beams, logprobs
+from decodebench.strategies.penalty_texts import encoded
 
 LACKS = -1.0e8
 """Added to the score of a text that ends at the limit without all words: it ranks behind all that have them."""
@@ -50,7 +51,6 @@ class ConstrainedBeam(Beam):
         super().check(facts)
         words = self._words(facts)
         for text, ids in zip(self.force_words, words, strict=True):
-            self.require("force_words", len(ids) > 0, f"texts that have tokens; {text!r} has none")
             self.require("force_words", not {*ids} & {*facts.eos_ids}, f"texts without end tokens; {text!r} has one")
         needed = sum(map(len, words))
         if self.max_new_tokens is not None and needed > self.max_new_tokens:
@@ -60,7 +60,7 @@ class ConstrainedBeam(Beam):
             )
 
     def _words(self, facts: ModelFacts) -> Words:
-        return [facts.encode(word) for word in self.force_words]
+        return encoded("force_words", tuple(self.force_words), facts)
 
     def start(self, requests: int, device: torch.device) -> State:
         state = super().start(requests, device)

@@ -123,6 +123,8 @@ class ContrastiveDecoding(Contrast):
         layer = self.amateur_layer is None or (self.amateur_layer >= 0 and self.amateur is None)
         self.require("amateur_layer", layer, "0 or more, or null; null with strategy.amateur")
         self.require("amateur_temperature", self.amateur_temperature > 0, "above 0")
+        contrasts = self.beta != 0 or (self.amateur, self.amateur_layer, self.amateur_temperature) == (None, None, 1.0)
+        self.require("beta", contrasts, "above 0 beside numbers of the amateur, which would have no effect")
 
     @property
     def plausible(self) -> float:

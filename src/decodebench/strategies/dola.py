@@ -38,6 +38,9 @@ class DoLa(Contrast):
         self.require("dola_layers", named or (ids and len(set(layers)) == len(layers)), _LAYERS)
         self.require("relative_top", 0 < self.relative_top <= 1, "above 0, at most 1")
         self.require("variant", self.variant in ("paper", "transformers"), "paper, or transformers")
+        if not layers:
+            self.require("relative_top", self.relative_top == DoLa.relative_top, "0.1 without strategy.dola_layers")
+            self.require("variant", self.variant == DoLa.variant, "paper without strategy.dola_layers")
 
     @property
     def plausible(self) -> float:

@@ -110,7 +110,9 @@ class Guided(Strategy):
             view.scores.rows(rows).sub_(view.scores.log_normalizer(rows)[:, None])
             for rows in (own.physical_B[fed], companions.physical_B[fed])
         )
+        never_BV = with_BV == -torch.inf  # without the prompt too, it may be: -inf - -inf is no number
         scores_BV = with_BV.sub_(without_BV).mul_(self.guidance_scale).add_(without_BV)
+        scores_BV.masked_fill_(never_BV, -torch.inf)
         place_B = torch.full_like(main_B, -1).index_copy(0, fed, torch.arange(len(fed), device=view.device))
         return replace(own, scores=Scores(scores_BV), physical_B=place_B, guided=True)
 

@@ -35,6 +35,9 @@ class PenaltyTokens:
     breakers: Tensor
 
 
+_ENCODED: WeakKeyDictionary[Callable[..., Any], dict[tuple[str, tuple[str, ...]], list[tuple[int, ...]]]] = (
+    WeakKeyDictionary()
+)
 _KNOWN: WeakKeyDictionary[Callable[..., Any], dict[str, PenaltyTokens]] = WeakKeyDictionary()
 """The texts that were encoded, for as long as their tokenizer is there: a step must not encode them again."""
 
@@ -84,13 +87,13 @@ def penalty_fields(strategy: Penalties, facts: ModelFacts | None, ends: bool = T
 def bias_ids(strategy: Penalties, facts: ModelFacts) -> dict[tuple[int, ...], float]:
     """The biased sequences of token ids."""
     texts = tuple(strategy.sequence_bias or ())
-    ids = _encoded("sequence_bias", texts, facts)
+    ids = encoded("sequence_bias", texts, facts)
     return {sequence: float(strategy.sequence_bias[text]) for text, sequence in zip(texts, ids, strict=True)}
 
 
 def bad_ids(strategy: Penalties, facts: ModelFacts) -> list[tuple[int, ...]]:
     """The forbidden sequences of token ids."""
-    return _encoded("bad_words", tuple(strategy.bad_words or ()), facts)
+    return encoded("bad_words", tuple(strategy.bad_words or ()), facts)
 
 
 def breaker_ids(strategy: Penalties, facts: ModelFacts) -> tuple[int, ...]:
@@ -111,6 +114,14 @@ def breaker_ids(strategy: Penalties, facts: ModelFacts) -> tuple[int, ...]:
 
 def _breakers(strategy: Penalties) -> tuple[str, ...]:
     return tuple(strategy.dry_sequence_breakers) if strategy.dry_multiplier else ()
+
+
+def encoded(name: str, texts: tuple[str, ...], facts: ModelFacts) -> list[tuple[int, ...]]:
+    """The token ids of the texts that a number has. Raises ConfigError where one has none, or two have the same."""
+    known = _ENCODED.setdefault(facts.encode, {})
+    if (name, texts) not in known:
+        known[name, texts] = _encoded(name, texts, facts)
+    return known[name, texts]
 
 
 def _encoded(name: str, texts: Sequence[str], facts: ModelFacts) -> list[tuple[int, ...]]:
