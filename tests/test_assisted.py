@@ -320,7 +320,7 @@ def test_a_draft_with_another_vocabulary(tiny_models: dict[str, LoadedModel], tm
         wider.tokenizer.save_pretrained(tmp_path / name)
         with pytest.raises(ConfigError) as raised:
             fitted(Assisted(draft=str(tmp_path / name)), loaded, facts)
-        one_line(raised.value, f"second model {tmp_path / name}: its vocabulary", "not that of llama")
+        one_line(raised.value, f"strategy.draft={tmp_path / name}: its vocabulary", "not that of llama")
 
 
 def test_a_draft_that_cannot_be_loaded(tiny_models: dict[str, LoadedModel], tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_draft_that_cannot_be_loaded(tiny_models: dict[str, LoadedModel], tmp_
     for place in (str(tmp_path), "nobody/no-such-model"):
         with pytest.raises(ModelError) as raised:
             fitted(Assisted(draft=place), loaded, facts)
-        one_line(raised.value, f"second model {place}: ")
+        one_line(raised.value, f"strategy.draft={place}: ")
 
 
 def test_a_draft_without_a_cache(tiny_models: dict[str, LoadedModel], tiny_dirs: dict[str, Path]) -> None:
@@ -419,7 +419,7 @@ def test_one_that_fails_does_not_lose_the_others(good: list[str], tmp_path: Path
 def test_bad_drafts_are_told_before_anything_is_decoded(good: list[str], tiny_dirs: dict[str, Path]) -> None:
     done = launch("-m", *good, "strategy=assisted", "strategy.draft=no/such-model")
     assert done.code == ModelError.exit_code
-    assert "second model no/such-model: " in done.err
+    assert "strategy.draft=no/such-model: " in done.err
     assert done.err.count("\n") == 1
     assert not Path("results").exists()
 

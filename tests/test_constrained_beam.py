@@ -269,6 +269,10 @@ FACTS = ModelFacts(vocabulary=400, eos_ids=(1,), encode=text_as_ids)
             {"force_words": ["5", " "]},
             "force_words: ' ' has no tokens for this model; allowed is a text that has some",
         ),
+        (
+            {"force_words": ["5 6 7"], "bad_words": ["6 7"]},
+            "force_words=['5 6 7']: allowed is texts that strategy.bad_words lets come; '5 6 7' is not",
+        ),
         ({"force_words": ["5", "400"]}, "force_words: '400' has token 400, the model knows 400"),
         ({"force_words": ["5 1"]}, "force_words=['5 1']: allowed is texts without end tokens; '5 1' has one"),
         (

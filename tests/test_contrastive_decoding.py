@@ -247,7 +247,7 @@ def test_through_generate_it_writes_the_same(tiny_models):
 
 def test_a_second_model_that_does_not_fit(tiny_models, tmp_path):
     loaded = tiny_models["llama"]
-    with pytest.raises(ModelError, match=r"^second model .*nowhere: could not be loaded; allowed is"):
+    with pytest.raises(ModelError, match=r"^second model=.*nowhere: could not be loaded; allowed is"):
         load_second(str(tmp_path / "nowhere"), loaded)
 
 
@@ -272,7 +272,7 @@ def test_a_grid_with_second_models(tiny_dirs, tiny_models, folder):
     }
     assert found["second_models"] == prints
     (failed,) = found["failed"]
-    assert failed["error"].startswith("second model nowhere: could not be loaded")
+    assert failed["error"].startswith("strategy.amateur=nowhere: could not be loaded")
     amateurs = {cell["id"]: cell["config"]["strategy"]["amateur"] for cell in found["cells"]}
     loaded = tiny_models["llama"]
     for text in texts():

@@ -436,6 +436,9 @@ def test_a_file_has_every_number_of_its_class_and_their_defaults(name):
     """What is not the class's default is chosen on purpose: it is written here."""
     chosen = {
         "beam": {"no_repeat_ngram_size"},
+        "beam_sample": {"no_repeat_ngram_size"},
+        "diverse_beam": {"no_repeat_ngram_size"},
+        "constrained_beam": {"no_repeat_ngram_size"},
         "sample": {"temperature"},
         "repetition_penalty": {"repetition_penalty"},
         "no_repeat_ngram": {"no_repeat_ngram_size"},

@@ -118,7 +118,7 @@ def _calling(strategy: Strategy, target: str, seed: int) -> tuple[str, ...]:
 def _note(cell: Mapping[str, Any]) -> str:
     template = cell["config"]["prompts"].get("template")
     prepared = "" if template is None else f"; the run put its prompts through prompts.template={template!r}"
-    return f'inputs = tokenizer(prompts, return_tensors="pt"){prepared}'
+    return f'inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left"){prepared}'
 
 
 def _write(path: Path, text: str) -> None:

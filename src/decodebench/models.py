@@ -92,11 +92,11 @@ def loads() -> tuple[str, ...]:
     return tuple(_loads)
 
 
-def load_second(place: str, loaded: LoadedModel) -> Any:
+def load_second(place: str, loaded: LoadedModel, named: str = "second model") -> Any:
     """A second model (folder, .gguf or hub id) beside the loaded one: the same tokens, its device, its dtype.
 
-    The last one is kept in memory until `release`. Raises ConfigError for another vocabulary, ModelError for what
-    cannot be fetched, read or trusted.
+    The last one is kept in memory until `release`. `named` is the key that errors name. Raises ConfigError for another
+    vocabulary, ModelError for what cannot be fetched, read or trusted.
     """
     global _second
     key = (place, loaded.fingerprint, str(loaded.device))
@@ -113,13 +113,13 @@ def load_second(place: str, loaded: LoadedModel) -> Any:
     except DecodebenchError as error:
         why = " ".join(str(error.__cause__ or error).split())[:300]
         raise ModelError(
-            f"second model {place}: could not be loaded; allowed is a folder of save_pretrained, a .gguf file or a hub "
+            f"{named}={place}: could not be loaded; allowed is a folder of save_pretrained, a .gguf file or a hub "
             f"id ({why})"
         ) from error
     rows, wanted = vocabulary(model), vocabulary(loaded.model)
     if rows != wanted or tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
         raise ConfigError(
-            f"second model {place}: its vocabulary ({rows} tokens) is not that of {loaded.name} ({wanted} tokens); "
+            f"{named}={place}: its vocabulary ({rows} tokens) is not that of {loaded.name} ({wanted} tokens); "
             "allowed is a model with the same tokens and ids"
         )
     _second = (key, model)

@@ -43,7 +43,8 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     strategy = guided(job.strategy, facts)
     strategy.check(facts)
     check_penalties(strategy, facts)
-    second = load_second(strategy.second_model, loaded) if strategy.second_model else None
+    key = f"strategy.{strategy.second_model_key}"
+    second = load_second(strategy.second_model, loaded, key) if strategy.second_model else None
     requests = []
     for prompt in job.prompts:
         ids = encode(loaded, prompt.text, job.template)
@@ -51,7 +52,7 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
         longest = max(map(len, strategy.row_prompts(ids, facts)))
         _check_context("strategy.negative_prompt", longest, limit, loaded.context_length)
         if second is not None:
-            _check_context(f"second model {strategy.second_model}", len(ids), limit, context_length(second.config))
+            _check_context(f"{key}={strategy.second_model}", len(ids), limit, context_length(second.config))
         for sample in range(strategy.samples):
             requests.append(
                 Request(

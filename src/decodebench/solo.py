@@ -58,7 +58,7 @@ def generate_call(
     if strategy.draft is None:
         draft = _first_layers(loaded.model, strategy.assistant_early_exit or 1)
     else:
-        draft = _sharing_copy(load_second(strategy.draft, loaded))
+        draft = _sharing_copy(load_second(strategy.draft, loaded, "strategy.draft"))
         _require_cache(draft, f"strategy.draft={strategy.draft}", "it")
     # transformers reads these from the draft, not from the fields of the call
     names = ("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold")

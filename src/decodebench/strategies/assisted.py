@@ -74,6 +74,8 @@ class Assisted(Drafted):
     `assistant_confidence_threshold` (0: never). Names are transformers'.
     """
 
+    second_model_key: ClassVar[str] = "draft"
+
     draft: str | None = None
     assistant_early_exit: int | None = None
     num_assistant_tokens: int = 3
@@ -82,7 +84,7 @@ class Assisted(Drafted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("draft", self.draft != "", "a folder, a hub id, or null (the model's own first layers)")
+        self.require_place("draft", "the model's own first layers")
         layers = self.assistant_early_exit
         self.require("assistant_early_exit", layers is None or layers >= 1, "1 or more, or null")
         self.require("assistant_early_exit", layers is None or self.draft is None, "null beside strategy.draft")

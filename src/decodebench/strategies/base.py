@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -161,6 +162,8 @@ class Strategy(Penalties, ABC):
     negative_prompt: str | None = None
 
     is_search: ClassVar[bool] = False
+    second_model_key: ClassVar[str] = "second_model"
+    """The number that names the second model, for errors."""
     packs: ClassVar[bool] = True
     """Whether it is a step on rows; one that takes several tokens at a time runs through `model.generate` instead."""
 
@@ -210,6 +213,18 @@ class Strategy(Penalties, ABC):
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
             self.require(name, not (isinstance(value, float) and not math.isfinite(value)), "a finite number")
+
+    def refuse_guidance(self) -> None:
+        """Raise the error of guidance, which changes scores, where more of the model is read than its scores."""
+        alone = self.guidance_scale == 1
+        self.require("guidance_scale", alone, "1.0 with a strategy that reads more of the model than its scores")
+
+    def require_place(self, name: str, instead: str) -> None:
+        """Raise the error of a model that is named by an empty text, or by a path where nothing is."""
+        place = getattr(self, name)
+        self.require(name, place != "", f"a folder, a hub id, or null ({instead})")
+        path = str(place).startswith((".", "/", "~"))
+        self.require(name, not path or Path(place).expanduser().exists(), "a path where something is, or a hub id")
 
     @property
     def rows(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 from decodebench.errors import ConfigError
 from decodebench.strategies.base import ModelFacts, State, View
 from decodebench.strategies.beam import NEVER, Beam, best_of_beams, logprobs
-from decodebench.strategies.penalty_texts import encoded
+from decodebench.strategies.penalty_texts import bad_ids, encoded
 
 LACKS = -1.0e8
 """Added to the score of a text that ends at the limit without all words: it ranks behind all that have them."""
@@ -52,6 +52,9 @@ class ConstrainedBeam(Beam):
         words = self._words(facts)
         for text, ids in zip(self.force_words, words, strict=True):
             self.require("force_words", not {*ids} & {*facts.eos_ids}, f"texts without end tokens; {text!r} has one")
+        for text, ids in zip(self.force_words, words, strict=True):
+            bad = next((bad for bad in bad_ids(self, facts) if has(ids, bad)), None)
+            self.require("force_words", bad is None, f"texts that strategy.bad_words lets come; {text!r} is not")
         needed = sum(map(len, words))
         if self.max_new_tokens is not None and needed > self.max_new_tokens:
             raise ConfigError(
@@ -180,3 +183,8 @@ def places(bank_RC: Tensor, fits_RC: Tensor, banks: int, beams: int) -> Tensor:
         size_RK[:, bank - 1] += excess_R
     rank_RCK = in_bank_RCK.cumsum(1)
     return (in_bank_RCK & (rank_RCK <= size_RK[:, None])).any(2)
+
+
+def has(ids: Sequence[int], part: Sequence[int]) -> bool:
+    """Whether some tokens have others in a row."""
+    return any(tuple(ids[at : at + len(part)]) == tuple(part) for at in range(len(ids) - len(part) + 1))

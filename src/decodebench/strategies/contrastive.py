@@ -131,6 +131,7 @@ class ContrastiveSearch(Contrastive):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.refuse_guidance()
         self.require("penalty_alpha", 0 <= self.penalty_alpha <= 1, "0 to 1")
         self.require("top_k", self.top_k >= 1, "1 or more")
 
@@ -167,6 +168,7 @@ class AdaptiveContrastive(Contrastive):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.refuse_guidance()
         self.require("q", self.q > 0, "above 0")
         self.require("max_k", self.max_k >= 2, "2 or more (1 candidate: use strategy=greedy)")
         self.require("min_k", 1 <= self.min_k <= self.max_k, f"1 to strategy.max_k={self.max_k}")

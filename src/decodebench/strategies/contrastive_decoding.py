@@ -6,7 +6,7 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,8 +42,7 @@ class Contrast(Strategy):
         for name, only in (("temperature", 1.0), ("num_return_sequences", 1)):
             useful = self.do_sample or getattr(self, name) == only
             self.require(name, useful, f"{only} with strategy.do_sample=false (it would have no effect)")
-        alone = self.guidance_scale == 1
-        self.require("guidance_scale", alone, "1.0 with a strategy that reads more of the model than its scores")
+        self.refuse_guidance()
 
     @property
     def is_search(self) -> bool:  # type: ignore[override]
@@ -109,6 +108,8 @@ class ContrastiveDecoding(Contrast):
     (1 + beta) log p(expert) - beta log p(amateur) (O'Brien and Lewis 2023).
     """
 
+    second_model_key: ClassVar[str] = "amateur"
+
     alpha: float = 0.1
     beta: float | None = None
     amateur: str | None = None
@@ -119,7 +120,7 @@ class ContrastiveDecoding(Contrast):
         super().__post_init__()
         self.require("alpha", 0 < self.alpha <= 1, "above 0, at most 1")
         self.require("beta", self.beta is None or self.beta >= 0, "0 or more, or null (the plain difference)")
-        self.require("amateur", self.amateur != "", "a folder, a hub id, or null (a layer of the model itself)")
+        self.require_place("amateur", "a layer of the model itself")
         layer = self.amateur_layer is None or (self.amateur_layer >= 0 and self.amateur is None)
         self.require("amateur_layer", layer, "0 or more, or null; null with strategy.amateur")
         self.require("amateur_temperature", self.amateur_temperature > 0, "above 0")

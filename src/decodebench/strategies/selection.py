@@ -156,6 +156,8 @@ class MBR(Selection):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require("utility", self.utility in ("chrf", "ngram_f1", "embedding"), "chrf, ngram_f1, or embedding")
+        if self.utility == "embedding":
+            self.refuse_guidance()
         ngram = self.ngram is None or (self.utility == "ngram_f1" and self.ngram >= 1)
         self.require("ngram", ngram, "1 or more with strategy.utility=ngram_f1, null with the others")
 
