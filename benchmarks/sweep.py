@@ -6,7 +6,7 @@ is measured here, and the reads of keys and values that its rows attended to, at
 
 "one more" is the packed engine with a sampler of 3 samples more than the ladder has.
 
-    python benchmarks/sweep.py --quick                 two minutes
+    python benchmarks/sweep.py --quick                 two to three minutes
     python benchmarks/sweep.py --dtype bfloat16        the whole ladder, 16 strategies x 8 prompts x 64 tokens
     python benchmarks/sweep.py --random gptj_6b --no-loop --dtype float16     on a GPU, without a download
 """
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument(
         "--random", choices=("gptj_6b", "tiny"), help="random weights of this shape, made on the device"
     )
-    parser.add_argument("--rounds", type=int, help="default 3 with --quick, else 1")
+    parser.add_argument("--rounds", type=int, default=1, help="each contender in turn, so many times")
     parser.add_argument("--max-rows", type=int, default=512)
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
@@ -170,7 +170,7 @@ def main() -> None:
     contenders: dict[str, Callable[[Work], None]] = {} if options.no_loop else {"loop": notebook_loop}
     contenders |= {} if options.no_batched else {"batched": batched_generate}
     contenders |= {"packed": packed, "one more": Packed(options.max_rows, one_more(work.new_tokens))}
-    measured = measure(work, contenders, options.rounds or (3 if options.quick else 1))
+    measured = measure(work, contenders, options.rounds)
     against = ratios(measured["seconds"], "packed")
     products_s, flop_rate = matrix_floor(work, packed.counts["tokens_computed"])
     bandwidth = copy_bandwidth(work.device)
