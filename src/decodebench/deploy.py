@@ -135,16 +135,11 @@ def custom_generate(
     It gives what the benchmark gives for the same seed: each prompt is decoded without its padding, and its draws are
     its own. Of the generation config only end and pad tokens are read; lengths, penalties and the number of texts are
     the strategy's, and logits processors are left out. `tokenizer` is for strategies that read text, `second_model` for
-    those that name one (here it is the model itself, with the same vocabulary). `new_tokens` makes exactly so many
-    tokens, without an end token; `first_token` is called when a first token is chosen (both are for timing). The
-    callable raises ConfigError for stopping criteria of the caller, and what decoding raises.
+    those that name one (the model itself, with the same vocabulary). For timing, `new_tokens` makes exactly so many,
+    without an end token, and `first_token` is called when a first token is chosen. The callable raises ConfigError for
+    stopping criteria of the caller, and what decoding raises.
     """
-    if not strategy.packs:
-        name = type(strategy).__name__
-        raise ConfigError(f"strategy={name}: runs in transformers itself; allowed is its GenerationConfig")
-    if (second_model is None) != (strategy.second_model is None):
-        allowed = "a model" if second_model is None else "None"
-        raise ConfigError(f"second_model: allowed is {allowed}, the strategy names {strategy.second_model}")
+    _check_callable(strategy, second_model)
 
     def decode(
         model: Any,
@@ -158,9 +153,8 @@ def custom_generate(
         copies = max(generation_config.num_beams or 1, generation_config.num_return_sequences or 1)
         input_ids = input_ids[::copies]  # `generate` has repeated each prompt for its own beams and samples
         mask_NT = model_kwargs.get("attention_mask")
-        mask_NT = torch.ones_like(input_ids) if mask_NT is None else mask_NT[::copies]
+        prompts = _unpadded(input_ids, None if mask_NT is None else mask_NT[::copies])
         eos_ids = () if new_tokens else _eos_ids(strategy, model, tokenizer, generation_config)
-        prompts = [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(input_ids, mask_NT, strict=True)]
         facts = facts_of(model, tokenizer, eos_ids)
         rule = guided(strategy, facts)
         rule.check(facts)
@@ -184,6 +178,23 @@ def custom_generate(
         return _sequences(input_ids, _decoded(model, second_model, requests), pad_id)
 
     return decode
+
+
+def _check_callable(strategy: Strategy, second_model: Any) -> None:
+    """Raise ConfigError for a strategy that our engine does not run, or a second model too many or too few."""
+    if not strategy.packs:
+        name = type(strategy).__name__
+        raise ConfigError(f"strategy={name}: runs in transformers itself; allowed is its GenerationConfig")
+    if (second_model is None) != (strategy.second_model is None):
+        allowed = "a model" if second_model is None else "None"
+        raise ConfigError(f"second_model: allowed is {allowed}, the strategy names {strategy.second_model}")
+
+
+def _unpadded(input_ids: Tensor, mask_NT: Tensor | None) -> list[tuple[int, ...]]:
+    """The prompts without what the mask leaves out."""
+    if mask_NT is None:
+        return [tuple(ids) for ids in input_ids.tolist()]
+    return [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(input_ids, mask_NT, strict=True)]
 
 
 class _Watched:
