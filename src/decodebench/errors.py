@@ -33,6 +33,6 @@ def allowed_names(wrong: str, allowed: Iterable[str]) -> str:
     'allowed: top_k, top_p; did you mean top_p?'
     """
     names = sorted(allowed)
-    near = get_close_matches(wrong, names, n=1, cutoff=0.6)
+    near = get_close_matches(wrong, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"allowed: {', '.join(names) or 'none'}{hint}"
