@@ -138,19 +138,21 @@ class _Decoding:
         try:
             solo = decode_alone(requests, self.loaded, sink=self._sink, failure=self._fail, tick=self._tick)
         except (torch.OutOfMemoryError, MemoryError) as error:
-            self._halve(1, 1, error)
-            raise
+            raise self._no_memory(1) from error
         self._count(solo.prefills, solo.forward_passes, solo.tokens_computed)
 
     def _halve(self, max_rows: int, widest: int, error: BaseException) -> None:
         """Say that memory ran out. Raises ModelError where fewer rows cannot be."""
         if max_rows <= widest:
-            raise ModelError(
-                f"engine.max_rows={max_rows}: out of memory, and no request has fewer rows; finished texts are kept, "
-                f"and the same command with name={self.store.run_dir.name} goes on where there is more"
-            ) from error
+            raise self._no_memory(max_rows) from error
         self.halvings += 1
         log.warning("engine.max_rows=%d: out of memory; half as many rows go on", max_rows)
+
+    def _no_memory(self, max_rows: int) -> ModelError:
+        return ModelError(
+            f"engine.max_rows={max_rows}: out of memory, and no request has fewer rows; finished texts are kept, "
+            f"and the same command with name={self.store.run_dir.name} goes on where there is more"
+        )
 
     def _rows_for(self, requests: Sequence[Request]) -> Any:
         """New rows, of two models where the strategies read a second one."""
