@@ -10,8 +10,12 @@ from typing import Any, Literal
 SCHEMA_VERSION = 1
 """Version of the columns of generations, measurements and latency, and of manifest.json (docs/run_folder.md)."""
 
-FinishReason = Literal["eos", "length"]
+FinishReason = Literal["eos", "length", "end"]
 Direction = Literal["higher", "lower", "none"]
+Verdict = Literal["better", "worse", "higher", "lower", "indistinguishable", "cannot tell"]
+
+HUMAN = "human"
+"""The strategy of the texts that people wrote: the references of the prompts, measured as a cell of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,9 @@ class Generation:
     through the model as if the request ran alone (prompt included); a search books all of it on rank 0.
     `score` is the search's own ranking score, None for samplers. `target_forwards`, `drafted_tokens` and
     `accepted_tokens` are those of `Drafting`, None for strategies that take one token at a time.
+
+    `finish_reason` "end" is that of a text that was given, not generated: a human continuation, or a text of a file.
+    Such a text may have no tokens, or tokens without log-probs.
     """
 
     cell: str
@@ -89,6 +96,26 @@ class Generation:
     def content_ids(self) -> tuple[int, ...]:
         """The delivered tokens without the EOS that ended the text."""
         return self.token_ids[:-1] if self.finish_reason == "eos" else self.token_ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a scorer says of one text that follows its prompt: a row of readings.parquet.
+
+    `token_ids` are the text in the scorer's own tokens; `token_logprobs` and `token_entropies` (nats) are of each of
+    them, given the prompt and the tokens before it. `embedding` is the mean of the last hidden states over the text's
+    tokens, `prompt_embedding` over the prompt's; empty where there is no token.
+    """
+
+    cell: str
+    prompt_id: str
+    sample: int
+    scorer: str
+    token_ids: tuple[int, ...]
+    token_logprobs: tuple[float, ...]
+    token_entropies: tuple[float, ...]
+    embedding: tuple[float, ...]
+    prompt_embedding: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +151,79 @@ class Measurement:
     ci_low: float | None
     ci_high: float | None
     version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """The mean of a metric over the units `start` to `stop` (exclusive, counted from 0) of a cell's texts."""
+
+    cell: str
+    model: str
+    strategy: str
+    curve: str
+    unit: str
+    start: int
+    stop: int
+    value: float | None
+    reason: str | None
+    n: int
+    ci_low: float | None
+    ci_high: float | None
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """`strategy` minus `against` in one metric, paired by prompt: a row of differences.parquet.
+
+    The seeds of a strategy are averaged within each prompt. `comparisons` is how many strategies were compared in this
+    metric; `p_holm` and the interval are corrected for them. `detectable` is the smallest difference that would be
+    found four times out of five. `reason` says why a value or a verdict is missing.
+    """
+
+    model: str
+    prompts: str
+    strategy: str
+    against: str
+    metric: str
+    value: float | None
+    reason: str | None
+    unit: str
+    direction: Direction
+    n: int
+    ci_low: float | None
+    ci_high: float | None
+    p: float | None
+    p_holm: float | None
+    comparisons: int
+    detectable: float | None
+    verdict: Verdict
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rank:
+    """The place of a strategy among those of a run over the metrics that were chosen: a row of ranking.parquet.
+
+    `front`: no other strategy is better in every chosen metric. `strength` is that of the Bradley-Terry model (log
+    odds, mean 0), `mean_rank` the mean of the ranks within each prompt and metric (1 is the best). Strategies with the
+    same `tie` cannot be told apart.
+    """
+
+    model: str
+    prompts: str
+    strategy: str
+    metrics: tuple[str, ...]
+    front: bool
+    strength: float | None
+    strength_low: float | None
+    strength_high: float | None
+    mean_rank: float | None
+    mean_rank_low: float | None
+    mean_rank_high: float | None
+    tie: int | None
+    n: int
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

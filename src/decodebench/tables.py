@@ -23,6 +23,7 @@ _ARROW: dict[Any, Any] = {
     bool: pa.bool_(),
     tuple[int, ...]: pa.list_(pa.int64()),
     tuple[float, ...]: pa.list_(pa.float64()),
+    tuple[str, ...]: pa.list_(pa.string()),
 }
 
 
