@@ -16,11 +16,12 @@ PLUGINS = ROOT / "src" / "hydra_plugins"
 STAGES = {
     "words": ["errors", "records"],
     "rules": ["draws", "scores", "strategies", "stats", "metrics"],
-    "conf": ["prompt_tables", "prompts", "packaged", "model_config", "config", "catalogue"],
+    "conf": ["prompt_tables", "passages", "prompts", "packaged", "model_config", "config", "catalogue"],
     "cells": ["cells"],
-    "generations": ["device", "models", "tokens", "engine", "deploy", "tables", "store", "solo", "requests"],
+    "generations": ["device", "models", "tokens", "engine", "deploy", "tables", "store", "provenance", "given"],
+    "generations, of a model": ["solo", "requests", "reading", "references"],
     "generations, timed": ["decoding", "latency"],
-    "measurements": ["scoring"],
+    "measurements": ["comparing", "scoring"],
     "report": ["report"],
     "the flow": ["manifest", "run", "launch", "exporting", "commands", "__main__"],
 }
@@ -88,7 +89,9 @@ def test_the_check_sees_imports_inside_functions(tmp_path: Path) -> None:
     assert imports(file) == {"torch.nn", "decodebench.engine", "decodebench.engine.rows"}
 
 
-@pytest.mark.parametrize("unit", ["errors", "records", "stats", "metrics", "report", "scoring", "store", "tables"])
+@pytest.mark.parametrize(
+    "unit", ["errors", "records", "stats", "metrics", "report", "scoring", "store", "tables", "given"]
+)
 def test_what_reads_stored_runs_names_no_torch(unit: str) -> None:
     files = [path for module, path in MODULES.items() if unit_of(module) == unit]
     named = {name.split(".")[0] for path in files for name in imports(path)}

@@ -95,6 +95,7 @@ def test_a_job_carries_its_prompts() -> None:
         ("name", "name=a", "name=b"),
         ("results", "results=a", "results=b"),
         ("metrics", "", "metrics.unit=words"),
+        ("scorer", "", "scorer.id=self"),
         ("latency", "", "latency=skip"),
         ("engine", "", "engine.max_rows=9"),
     ],

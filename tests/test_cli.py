@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from decodebench import models
 from decodebench.cells import Plan
+from decodebench.commands import COMMANDS
 from decodebench.config import conf_dir
 from decodebench.engine.rows import CachedRows
 from decodebench.records import Generation
@@ -27,7 +28,7 @@ GREEDY, SAMPLE = (", ".join(sorted(f.name for f in fields(kind))) for kind in (G
 NO_EFFECT = "has no effect with strategy"
 STRATEGIES = ", ".join(sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml")))
 WITH_M = "launch it with -m (python -m decodebench -m ...)"
-KEYS = "engine, experiment, latency, metrics, model, name, prompts, results, seed, strategy"
+KEYS = "engine, experiment, latency, metrics, model, name, prompts, results, scorer, seed, strategy"
 
 BAD = {
     # unknown names
@@ -53,7 +54,7 @@ BAD = {
     "strategy.temperature=0": "strategy.temperature=0.0: allowed is above 0 (for temperature 0 use strategy=greedy)",
     "strategy.temperature=nan": "strategy.temperature=nan: allowed is ",
     "strategy.eos=[9999]": "strategy.eos=[9999]: local has token ids 0 to ",
-    "metrics.unit=word": "metrics.unit=word: allowed: characters, tokens, words; did you mean words?",
+    "metrics.unit=wrod": "metrics.unit=wrod: allowed: characters, jamo, morphemes, tokens, words; did you",
     "latency=quick latency.rounds=2": "latency.rounds=2: allowed is 3 or more (latency=skip leaves the pass out)",
     "name=a/b": "name=a/b: allowed is one folder name, created below results=results",
     # prompts
@@ -140,11 +141,42 @@ def test_bad_input_gets_one_line(arguments: str, good: list[str]) -> None:
         (["report", "a", "b"], "report: takes the path of a run folder"),
         (["report", "results/x"], "results/x: there is no such folder; allowed: the folder of a run"),
         (["score", "results/x"], "results/x: there is no such folder; allowed: the folder of a run"),
-        (["score", "results/x", "word"], "score results/x word: allowed: characters, tokens, words; did"),
+        (["report", "--opne", "x"], "report --opne: unknown flag; allowed: --help, -h"),
+        (["report", "--", "--x"], "--x: there is no such folder; allowed: the folder of a run"),
+        (["score"], "score: takes the path of a run folder or of a file of texts, as in: score results/NAME"),
+        (["score", "results/x", "words"], "score: takes the path of a run folder or of a file of texts"),
+        (["score", "results/x", "--unit", "wrod"], "--unit=wrod: allowed: characters, jamo, morphemes, tokens, words;"),
+        (["score", "results/x", "--unit"], "score --unit: must have one value after it (see score --help)"),
+        (["score", "results/x", "--unti=word"], "score --unti=word: unknown flag; allowed: --against, --compat, "),
+        (["score", "results/x", "--un", "word"], "score --un: unknown flag; allowed: --against, --compat, "),
+        (["score", "results/x", "--unit=word", "--unit=jamo"], "score --unit: is given twice; allowed is once"),
+        (["score", "x.csv", "--unit=word"], "x.csv: no such file"),
+        (["export", "results/x", "c", "-f", "y"], "export -f: unknown flag; allowed: --help, --output, -h, -o"),
+        (["export", "results/x", "c", "-ox", "--output=y"], "export --output: is given twice; allowed is once"),
     ],
 )  # fmt: skip
 def test_bad_commands(arguments: list[str], message: str) -> None:
     assert refused(launch(*arguments)).startswith(message)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_has_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([name, "--help"], [name, "x", "-h"]):
+        with pytest.raises(SystemExit) as left:
+            launch_to_stdout(*words)
+        assert left.value.code == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"usage: python -m decodebench {name} ")
+        assert f"examples:\n  python -m decodebench {name} " in shown
+        assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_help_of_a_command_is_quick() -> None:
+    """Nothing that is slow to import is: the reports' pandas, torch, Hydra."""
+    code = "import sys; from decodebench.commands import score\ntry: score(['--help'])\nexcept SystemExit: pass\n"
+    code += "print('loaded:', sorted({'numpy', 'pandas', 'torch', 'transformers', 'hydra'} & sys.modules.keys()))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("loaded: []\n")
 
 
 def test_a_bad_value_in_a_sweep_is_said_before_a_model_is_loaded(good: list[str]) -> None:
@@ -282,6 +314,7 @@ def test_help_shows_commands_groups_and_keys(capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     for part in (
         "report RUN",
+        "score FILE --unit UNIT",
         "export RUN CELL [-o FOLDER]",
         "strategies [NAME]",
         "-m strategy=beam,sample",

@@ -48,7 +48,7 @@ def test_every_choice_of_conf_is_a_valid_job(
     extra = [needed.format(model=tiny_dirs["llama"])] if needed else []
     cfg = compose(f"{group}={choice}", *extra)
     job = job_config(cfg)
-    if group != "engine" and group != "metrics":
+    if group not in ("engine", "metrics", "scorer"):
         assert job.resolved[group]["name"] == choice, "a yaml is named as its file"
     assert OmegaConf.to_container(cfg, resolve=True) == job.resolved
 
@@ -191,3 +191,28 @@ def test_a_key_that_was_deleted_is_missed(key: str) -> None:
 
 def test_a_name_may_be_a_number() -> None:
     assert job_config(compose("name=2024")).name == "2024"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("scorer.id=./nowhere", r"^scorer\.id=\./nowhere: there is no such file or folder; allowed is null, self "),
+        ("scorer.id=model.gguf", r"^scorer\.id=model\.gguf: there is no such file or folder; allowed is null, self "),
+        ("scorer.id=.", r"^scorer\.id=\.: the folder has no weights"),
+        ("scorer.id=prompts.jsonl", r"^scorer\.id=prompts\.jsonl: not a GGUF file"),
+        ("scorer.dtype=float32", r"^scorer\.dtype=float32: has no effect with scorer\.id=null; allowed is auto"),
+        ("scorer.id=self scorer.dtype=float32", r"^scorer\.dtype=float32: has no effect with scorer\.id=self; allowed"),
+        (
+            "scorer.id=a/b scorer.dtype=float31",
+            r"^scorer\.dtype=float31: unknown; allowed: auto, bfloat16, .* float32\?",
+        ),
+        ("++scorer.device=cpu", r"^scorer\.device=cpu: has no effect with scorer=default; allowed: dtype, id"),
+    ],
+)
+def test_what_is_no_scorer(
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_dirs: dict[str, Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.jsonl").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        job_config(compose("model=local", f"model.path={tiny_dirs['llama']}", *arguments.split()))

@@ -88,13 +88,13 @@ def test_the_strategy_of_contributing_runs_from_a_folder_of_ones_own(
 
 
 def test_the_metric_of_contributing_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    from decodebench.metrics import Metric, quality
+    from decodebench.metrics import Metric, table
 
     words = _module("words", EXAMPLES["src/decodebench/metrics/words.py"])
     row = re.search(r"^```python\n( {4}Metric\(.*?)^```", CONTRIBUTING, re.M | re.S)
     assert row is not None
-    table = eval(f"(\n{row[1]})", {"Metric": Metric, "words": words})  # the row as the document has it
-    monkeypatch.setattr(quality, "METRICS", table)
+    rows = eval(f"(\n{row[1]})", {"Metric": Metric, "words": words})  # the row as the document has it
+    monkeypatch.setattr(table, "METRICS", rows)
     test = _module("test_metrics_words", EXAMPLES["tests/test_metrics_words.py"])
     test.test_word_length_is_one_ratio_over_all_texts()
     test.test_no_word_is_none_with_a_reason()

@@ -257,7 +257,7 @@ def test_a_folder_without_effect_is_an_error(good: list[str]) -> None:
     [
         (["export"], "export: takes a run folder and a cell, as in: export results/NAME CELL [-o FOLDER]"),
         (["export", "results/x"], "export: takes a run folder and a cell"),
-        (["export", "results/x", "greedy", "-o"], "export: takes a run folder and a cell"),
+        (["export", "results/x", "greedy", "-o"], "export -o: must have one value after it (see export --help)"),
         (["export", "results/x", "greedy"], "results/x: there is no such folder; allowed: the folder of a run"),
         (["strategies", "topp"], "strategies topp: allowed: "),
         (["strategies", "a", "b"], "strategies: takes one name or none, as in: strategies top_p"),

@@ -1,4 +1,4 @@
-"""The evaluate modules give what measure() gives, alone and combined, without the hub."""
+"""The evaluate modules give what the metrics give, alone and combined, without the hub."""
 
 import math
 
@@ -6,7 +6,8 @@ import evaluate
 import pytest
 
 from decodebench.errors import ConfigError
-from decodebench.metrics import adapters, measure
+from decodebench.metrics import METRICS, measure
+from decodebench.metrics.adapters import measurement
 from metrics_data import by_name, generation
 
 TEXTS = [[1, 2, 1, 2, 3], [4] * 40, [], [5]]
@@ -18,22 +19,23 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", str(tmp_path))
 
 
-def test_combined_modules_equal_measure():
-    modules = [
-        *(adapters.Distinct(n) for n in (1, 2, 3, 4)),
-        *(adapters.Repetition(n) for n in (2, 3, 4)),
-        adapters.Diversity(),
-        adapters.LoopShare(),
+def test_every_metric_combined_equals_measure():
+    modules = [measurement(metric.name) for metric in METRICS]
+    logprobs = [[-1.0] * len(ids) for ids in TEXTS]
+    ends = ["length"] * len(TEXTS)
+    values = evaluate.combine(modules).compute(data=TEXTS, token_logprobs=logprobs, finish_reason=ends)
+    generations = [
+        generation(ids, prompt_id=f"p{i}", token_logprobs=logprobs[i], computed_tokens=len(ids))
+        for i, ids in enumerate(TEXTS)
     ]
-    values = evaluate.combine(modules).compute(data=TEXTS)
-    rows = by_name(measure([generation(ids, prompt_id=f"p{i}") for i, ids in enumerate(TEXTS)]))
-    assert len(values) == len(modules)
-    assert values == {name: pytest.approx(rows[name].value) for name in values}
+    rows = by_name(measure(generations))
+    assert values == {metric.name: rows[metric.name].value for metric in METRICS}
+    assert sum(value is not None for value in values.values()) > 25
 
 
 def test_by_hand():
     # unique / all 2-grams: 3/4 and 1/39, texts without one left out: (0.75 + 1/39) / 2; pooled 1 - 4/43
-    combined = evaluate.combine([adapters.Distinct(2), adapters.Repetition(2), adapters.LoopShare()])
+    combined = evaluate.combine([measurement(name) for name in ("distinct_2", "rep_2", "loop_share")])
     assert combined.compute(data=TEXTS) == {
         "distinct_2": pytest.approx((0.75 + 1 / 39) / 2),
         "rep_2": pytest.approx(1 - 4 / 43),
@@ -41,25 +43,62 @@ def test_by_hand():
     }
 
 
-def test_perplexity_takes_logprobs():
-    # (ln 2 + ln 2 + ln 8) / 3 = 5/3 ln 2
-    logprobs = [[math.log(1 / 2), math.log(1 / 2)], [], [math.log(1 / 8)]]
-    assert adapters.Perplexity().compute(data=logprobs) == {"perplexity": pytest.approx(2 ** (5 / 3))}
+def test_log_probs_are_a_column_and_an_eos_has_one_more_of_them():
+    half, eighth = math.log(1 / 2), math.log(1 / 8)
+    found = evaluate.combine([measurement("perplexity"), measurement("length"), measurement("eos_share")]).compute(
+        data=[[1], [], [2, 3]], token_logprobs=[[half, half], [], [eighth, eighth]], finish_reason=["", "", "length"]
+    )
+    # (ln 2 + ln 2 + ln 8 + ln 8) / 4 = 2 ln 2; lengths 1, 0, 2; the first text ended, the second was given
+    assert found == {"perplexity": pytest.approx(4.0), "length": 1.0, "eos_share": 0.5}
+
+
+def test_samples_of_a_prompt_share_its_id():
+    same = measurement("distinct_texts").compute(data=[[1], [1], [2], [3]], prompt_id=["a", "a", "b", "b"])
+    assert same == {"distinct_texts": 1.5}  # 1 different text of a, 2 of b
+    assert measurement("distinct_texts").compute(data=[[1], [1]]) == {"distinct_texts": None}  # prompts of their own
+
+
+def test_peoples_texts_are_a_column():
+    found = measurement("length_w1").compute(data=[[1, 2], [1, 2, 3]], human=[[1], [4, 5, 6, 7]])
+    assert found == {"length_w1": 1.0}  # lengths 2, 3 against 1, 4: each moves by 1
+
+
+def test_what_a_scorer_said_is_a_column():
+    found = evaluate.combine([measurement("entropy_gap"), measurement("prompt_cosine")]).compute(
+        data=[[1, 2]],
+        token_logprobs=[[-1.0, -2.0]],
+        token_entropies=[[0.5, 1.0]],
+        embedding=[[1.0, 0.0]],
+        prompt_embedding=[[1.0, 1.0]],
+    )
+    assert found == {
+        "entropy_gap": pytest.approx(0.75),
+        "prompt_cosine": pytest.approx(math.sqrt(0.5)),
+    }  # (3 - 1.5) / 2
+
+
+def test_other_units_take_strings():
+    assert measurement("distinct_1", unit="words").compute(data=["a b a", "가 나"]) == {
+        "distinct_1_words": pytest.approx((2 / 3 + 1) / 2)
+    }
 
 
 def test_a_value_that_cannot_be_had_is_none():
-    assert adapters.Distinct(2).compute(data=[[], [1]]) == {"distinct_2": None}
-    assert adapters.Perplexity().compute(data=[[math.nan]]) == {"perplexity": None}
+    assert measurement("distinct_2").compute(data=[[], [1]]) == {"distinct_2": None}
+    assert measurement("perplexity").compute(data=[[1]], token_logprobs=[[math.nan]]) == {"perplexity": None}
 
 
 def test_texts_can_be_added_in_batches():
-    module = adapters.Distinct(1)
+    module = measurement("distinct_1")
     module.add_batch(data=[[1, 1]])
     module.add_batch(data=[[1, 2]])
     assert module.compute() == {"distinct_1": 0.75}
 
 
-@pytest.mark.parametrize(("module", "n"), [("Distinct", 0), ("Distinct", 5), ("Repetition", 1)])
-def test_n_that_is_not_allowed(module, n):
-    with pytest.raises(ConfigError, match=f"{module} n={n}: allowed: [12] to 4"):
-        getattr(adapters, module)(n)
+def test_bad_names():
+    with pytest.raises(ConfigError, match=r"measurement\('rep_5'\): allowed: .*did you mean rep_4"):
+        measurement("rep_5")
+    with pytest.raises(ConfigError, match=r"compute\(promptid=...\): allowed: .*did you mean prompt_id"):
+        measurement("rep_2").compute(data=[[1]], promptid=["a"])
+    with pytest.raises(ConfigError, match=r"compute\(prompt_id=...\): has 1 entries for 2 texts"):
+        measurement("rep_2").compute(data=[[1], [2]], prompt_id=["a"])

@@ -1,12 +1,13 @@
 """docs/metrics.md says of every metric what the code does, and of nothing else."""
 
 import math
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
-from decodebench.metrics import METRICS, TIMING_METRICS, UNITS, measure
+from decodebench.metrics import METRICS, TIMING_METRICS, MetricsConfig, measure
 from metrics_data import EOS, by_name, generation
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +67,7 @@ def test_suffix_column():
     assert {row["metric"] for row in QUALITY if row["suffix"] == "yes"} == {m.name for m in METRICS if m.by_unit}
 
 
-def test_default_config_is_a_known_unit():
+def test_the_default_config_is_that_of_the_code():
     config = yaml.safe_load((ROOT / "conf/metrics/default.yaml").read_text(encoding="utf-8"))
-    assert config == {"unit": "tokens"}
-    assert config["unit"] in UNITS
+    assert MetricsConfig(**config) == MetricsConfig()
+    assert set(config) == {field.name for field in fields(MetricsConfig)}

@@ -171,9 +171,16 @@ def test_intervals_and_their_reasons():
     # Wilson, one text per prompt, 0 of 12: (0, z^2 / (12 + z^2)) = 3.8415 / 15.8415
     assert rows["eos_share"].ci_low == pytest.approx(0, abs=1e-12)
     assert rows["eos_share"].ci_high == pytest.approx(0.24249, abs=1e-5)
-    # Two texts per prompt are not independent: bootstrap, which says nothing where all are alike.
+    # Two texts per prompt are not independent. At worst they are one: where none of them hits, that is Wilson again.
     twice = by_name(measure(many + [replace(one, sample=1) for one in many]))
-    assert twice["eos_share"].reason == "resampling the prompts does not change the value"
+    assert (twice["eos_share"].value, twice["eos_share"].ci_high) == (0.0, rows["eos_share"].ci_high)
+    ended = [replace(one, sample=1, finish_reason="eos" if at < 6 else "length") for at, one in enumerate(many)]
+    half = by_name(measure(many + ended))["eos_share"]
+    assert (
+        half.value == 0.25
+    )  # 6 of 24 texts; over 12 prompts with a half each or nothing, 0.25 +- 0.14 by the bootstrap
+    assert 0.05 < half.ci_low < 0.15
+    assert 0.35 < half.ci_high < 0.45
 
 
 def test_the_order_of_the_store_does_not_matter():
@@ -202,6 +209,7 @@ def test_rows_that_cannot_be_of_one_cell():
 
 def test_unknown_unit():
     with pytest.raises(
-        ConfigError, match=r"metrics.unit=word: allowed: characters, tokens, words; did you mean words\?"
+        ConfigError,
+        match=r"metrics.unit=wrod: allowed: characters, jamo, morphemes, tokens, words; did you mean words\?",
     ):
-        measure([generation([1])], unit="word")
+        measure([generation([1])], unit="wrod")

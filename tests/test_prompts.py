@@ -93,7 +93,7 @@ def test_items_and_split_must_be_given() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"source": "fiel"}, "prompts.source=fiel: allowed: file, hub, inline; did you mean file?"),
+        ({"source": "fiel"}, "prompts.source=fiel: allowed: corpus, file, hub, inline; did you mean file?"),
         ({"path": "x.txt"}, "prompts.path='x.txt': has no effect with prompts=seed_ko"),
         ({"split": "train"}, "prompts.split='train': has no effect"),
         ({"limit": 0}, "prompts.limit=0: must be a whole number of at least 1"),

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from decodebench.errors import StoreError
-from decodebench.records import SCHEMA_VERSION, Generation, Measurement, Timing
+from decodebench.records import (
+    SCHEMA_VERSION,
+    CurvePoint,
+    Difference,
+    Generation,
+    Measurement,
+    Rank,
+    Reading,
+    Timing,
+)
 from decodebench.report import render
 from decodebench.report.folder import load
 from sample_run import cell, generation, golden, manifest, measurement, save
@@ -174,11 +183,23 @@ def test_a_folder_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path, ho
     assert not (run / "report.html").exists()
 
 
+RECORDS = {
+    "generations": Generation,
+    "readings": Reading,
+    "measurements": Measurement,
+    "curves": CurvePoint,
+    "differences": Difference,
+    "ranking": Rank,
+    "latency": Timing,
+}
+
+
 def test_the_documented_columns_are_those_of_the_records() -> None:
     page = (Path(__file__).parent.parent / "docs" / "run_folder.md").read_text(encoding="utf-8")
     assert f"schema version {SCHEMA_VERSION}" in page
-    _, generations, measurements, latency, *_ = page.split("\n## ")
-    for section, record in ((generations, Generation), (measurements, Measurement), (latency, Timing)):
+    sections = {section.split()[0]: section for section in page.split("\n## ")}
+    for name, record in RECORDS.items():
+        section = sections[f"{name}.parquet"]
         rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
         documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
         assert sorted(documented) == sorted(each.name for each in fields(record))

@@ -65,7 +65,7 @@ def test_letters_that_no_font_has_are_drawn_as_a_box(tmp_path: Path) -> None:
 
 
 def test_captions_tell_missing_intervals_and_failed_cells(run: Path) -> None:
-    repetition, latency, metrics = draw_all(compare(load(run)))
+    repetition, latency, *_, metrics = draw_all(compare(load(run)))
     assert isinstance(repetition, Plot)
     assert isinstance(metrics, Plot)
     assert isinstance(latency, Plot)
@@ -79,18 +79,18 @@ def test_a_panel_that_tells_nothing_is_left_out_and_said(tmp_path: Path) -> None
     measured = [measurement(n, m, value, unit=unit, **none) for n in "ab" for m, (value, unit) in same.items()]
     told = "length 64 tokens, eos_share 0, peak_bytes 1.976 GB."
     cells, texts = manifest([cell("a"), cell("b")]), [generation("a", "p"), generation("b", "p")]
-    left_out = draw_all(compare(load(save(tmp_path / "none", cells, texts, measured))))[2]
+    left_out = draw_all(compare(load(save(tmp_path / "none", cells, texts, measured))))[-1]
     assert isinstance(left_out, LeftOut)
     assert left_out.reason == f"The same for all, not drawn: {told}".rstrip(".")
 
     # The same value with an interval is drawn, and so is a value that another cell lacks.
     measured += [measurement(name, "loop_share", 0.0) for name in "ab"]
     measured += [measurement("a", "ttft_s", 0.1, **none), measurement("b", "ttft_s", None, reason=NO_TTFT)]
-    some = draw_all(compare(load(save(tmp_path / "some", cells, texts, measured))))[2]
+    some = draw_all(compare(load(save(tmp_path / "some", cells, texts, measured))))[-1]
     assert isinstance(some, Plot)
     assert some.caption.endswith(told)
 
-    alone = draw_all(compare(load(save(tmp_path / "one", manifest([cell("a")]), texts[:1], measured[:3]))))[2]
+    alone = draw_all(compare(load(save(tmp_path / "one", manifest([cell("a")]), texts[:1], measured[:3]))))[-1]
     assert isinstance(alone, Plot)
     assert "The same for all" not in alone.caption
 

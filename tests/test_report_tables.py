@@ -9,9 +9,10 @@ from wcwidth import wcswidth
 
 from decodebench import stats
 from decodebench.metrics.table import METRICS
+from decodebench.metrics.texts import UNITS
 from decodebench.metrics.timings import TIMING_METRICS
 from decodebench.report import labels, terminal_table
-from decodebench.report.comparison import GROUPS, HEADLINE, Metric, compare
+from decodebench.report.comparison import GROUPS, HEADLINE, HUMAN_GROUP, LEADING_GROUP, UNIT_SUFFIXES, Metric, compare
 from decodebench.report.folder import load
 from decodebench.report.formats import clip, number, shorten
 from decodebench.report.notes import CONFIDENCE_PERCENT, certainty, footnotes
@@ -136,11 +137,26 @@ def test_groups_and_headline_name_metrics_that_exist() -> None:
 
 
 def test_metrics_are_shown_in_groups_and_unknown_ones_last(tmp_path: Path) -> None:
-    names = ["mauve", "ttft_s", "length_words", "perplexity", "rep_2", "diversity"]
+    names = [
+        "word_count",
+        "rep_4_first32_words",
+        "length_w1",
+        "ttft_s",
+        "length_words",
+        "perplexity",
+        "rep_2",
+        "diversity",
+    ]
     run = save(tmp_path, manifest([cell("a")]), [generation("a", "p")], [measurement("a", n, 0.5) for n in names])
     metrics = compare(load(run)).metrics
-    assert [metric.name for metric in metrics] == [*reversed(names[1:]), "mauve"]
-    assert [metric.group for metric in metrics] == ["quality", "quality", "likelihood", "length", "cost", "other"]
+    assert [metric.name for metric in metrics] == [*reversed(names[2:]), *reversed(names[:2])]
+    groups = ["repetition", "repetition", "likelihood", "length", "cost", HUMAN_GROUP, LEADING_GROUP, "other"]
+    assert [metric.group for metric in metrics] == groups
+    assert [metric.is_drawn for metric in metrics] == [True] * 5 + [False, False, True]
+
+
+def test_the_suffixes_are_those_of_the_units() -> None:
+    assert ("", *(f"_{unit}" for unit in UNITS if unit != "tokens")) == UNIT_SUFFIXES
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_scoring_again_keeps_the_unit_of_the_run_unless_another_is_named(run: Ru
     assert "rep_4_words" in metrics
     assert launch("score", "results/x").code == 0
     assert pd.read_csv("results/x/measurements.csv")["metric"].tolist() == metrics
-    assert launch("score", "results/x", "characters").code == 0
+    assert launch("score", "results/x", "--unit", "characters").code == 0
     assert "rep_4_characters" in pd.read_csv("results/x/measurements.csv")["metric"].tolist()
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decodebench.stats import identity, mean_interval, ratio_interval, share_interval
+from decodebench.stats import identity, mean_interval, ratio_interval, ratio_intervals, share_interval
 
 
 def ratio(numerator, denominator):
@@ -126,3 +126,21 @@ def test_ends_are_finite_or_a_reason_is_given(values):
         assert min(values) - rounding <= interval.low < interval.high <= max(values) + rounding
     else:
         assert interval.low is interval.high is None
+
+
+def test_many_at_once_are_bit_for_bit_the_single_ones():
+    rng = np.random.default_rng(3)
+    metrics = [
+        (rng.exponential(1, (prompts, 2 if i % 2 else 1)) * 10.0 ** rng.integers(-9, 9), ratio if i % 2 else identity)
+        for i, prompts in enumerate([12, 30, 9, 30, 12, 30, 0, 30] * 20)
+    ]
+    assert ratio_intervals(metrics) == [ratio_interval(*one) for one in metrics]
+    assert ratio_intervals([]) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([2.0**-200, 2.0**-30, 1024.0]))
+def test_the_unit_does_not_matter(seed, unit):
+    rows = np.random.default_rng(seed).exponential(1, (14, 1))
+    plain, scaled = ratio_interval(rows, identity), ratio_interval(unit * rows, identity)
+    assert (scaled.low, scaled.high) == (unit * plain.low, unit * plain.high)

@@ -9,18 +9,21 @@ from typing import Any
 
 from decodebench.config import EngineConfig, JobConfig, LatencyConfig
 from decodebench.errors import ConfigError
-from decodebench.model_config import ModelConfig
+from decodebench.model_config import ModelConfig, ScorerConfig
 from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256
-from decodebench.records import Cell, Prompt
+from decodebench.records import HUMAN, Cell, Prompt
 from decodebench.strategies.base import Strategy
 
 _MODEL_KEYS = ("source", "id", "revision", "path", "dtype", "tokenizer", "pad_to_eos")
 _TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
     "model": _MODEL_KEYS,
-    "prompts": ("source", "path", "id", "split", "revision", "config_name", "ids", "limit", "template"),
+    "prompts": (
+        *("source", "path", "id", "split", "revision", "config_name"),
+        *("corpus", "first_year", "last_year", "prompt_words", "reference_words", "ids", "limit", "template"),
+    ),
     "strategy": None,  # all of them
 }
-_ONE_PER_RUN = ("name", "results", "metrics", "latency", "engine")
+_ONE_PER_RUN = ("name", "results", "metrics", "scorer", "latency", "engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,7 @@ class Plan:
     name: str
     run_dir: Path
     jobs: tuple[Job, ...]
+    scorer: ScorerConfig
     latency: LatencyConfig
     engine: EngineConfig
 
@@ -70,6 +74,7 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
         name=first.name,
         run_dir=Path(first.results) / first.name,
         jobs=tuple(_labelled(job, **labels[cell]) for cell, job in jobs.items()),
+        scorer=first.scorer,
         latency=first.latency,
         engine=first.engine,
     )
@@ -85,9 +90,8 @@ def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
         "strategy": {k: v for k, v in config.resolved["strategy"].items() if k != "name"},
         "seed": config.seed,
     }
-    canonical = json.dumps(changes_tokens, sort_keys=True, ensure_ascii=False, default=str)
     cell = Cell(
-        id=hashlib.sha256(canonical.encode()).hexdigest()[:12],
+        id=_hash(changes_tokens),
         model=model.name,
         prompts=prompt_set.name,
         strategy=config.strategy_name,
@@ -102,6 +106,21 @@ def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
         prompts_sha256=sha256,
         template=prompt_set.template,
     )
+
+
+def reference_id(config: Mapping[str, Any], sha256: str) -> str:
+    """The id of the references of a cell's prompts, read by its model, as a cell of their own.
+
+    `config` is the resolved configuration of the cell, `sha256` that of its prompts.
+    """
+    model, prompts = config["model"], config["prompts"]
+    told = {"model": {key: model.get(key) for key in _MODEL_KEYS}, "template": prompts.get("template")}
+    return f"{HUMAN}-{_hash(told | {'prompts': sha256})}"
+
+
+def _hash(told: Mapping[str, Any]) -> str:
+    canonical = json.dumps(told, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def _labelled(job: Job, *, model: str, prompts: str, strategy: str) -> Job:

@@ -13,26 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from decodebench.errors import ConfigError, allowed_names
-from decodebench.metrics import UNITS, Unit
-from decodebench.model_config import ModelConfig, check_config
+from decodebench.metrics.options import MetricsConfig
+from decodebench.model_config import ModelConfig, ScorerConfig, check_config
 from decodebench.prompts import PromptsConfig, check_template
 from decodebench.strategies.base import Strategy
 
 T = TypeVar("T")
 _PLAIN = (int, float, str, bool)
-GROUPS = ("model", "prompts", "strategy", "metrics", "latency", "engine")
+GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "latency", "engine")
 KEYS = (*GROUPS, "name", "results", "seed")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsConfig:
-    """conf/metrics: what n-grams, loops and lengths are counted in."""
-
-    unit: Unit = "tokens"
-
-    def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise ConfigError(f"metrics.unit={self.unit}: {allowed_names(str(self.unit), UNITS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +72,7 @@ class JobConfig:
     strategy_name: str
     strategy: Strategy
     metrics: MetricsConfig
+    scorer: ScorerConfig
     latency: LatencyConfig
     engine: EngineConfig
     resolved: Mapping[str, Any]
@@ -109,6 +99,7 @@ def job_config(cfg: DictConfig) -> JobConfig:
         strategy_name=str(resolved["strategy"].get("name")),
         strategy=build_strategy(resolved["strategy"]),
         metrics=typed(MetricsConfig, resolved["metrics"], "metrics"),
+        scorer=typed(ScorerConfig, resolved["scorer"], "scorer"),
         latency=typed(LatencyConfig, resolved["latency"], "latency"),
         engine=typed(EngineConfig, resolved["engine"], "engine"),
         resolved=resolved,

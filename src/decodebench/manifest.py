@@ -1,48 +1,38 @@
 """What a run says of itself: all that is needed to repeat it, and what it did (docs/run_folder.md, manifest.json)."""
 
-import os
-import platform
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from decodebench.cells import Job, Plan, cell_labels
+from decodebench.cells import Job, Plan, cell_labels, reference_id
 from decodebench.decoding import Memory
 from decodebench.engine import Forward
 from decodebench.errors import DecodebenchError
-from decodebench.models import LoadedModel, loads, second_fingerprint
-from decodebench.records import SCHEMA_VERSION, Counts, FailedCell
-
-_PACKAGES = (
-    "decodebench",
-    "torch",
-    "transformers",
-    "accelerate",
-    "hydra-core",
-    "tokenizers",
-    "numpy",
-    "pandas",
-    "scipy",
-)
+from decodebench.models import LoadedModel, loads, second_fingerprint, vocabulary
+from decodebench.provenance import command_line, git_commit, machine, versions
+from decodebench.records import HUMAN, SCHEMA_VERSION, Counts, FailedCell
 
 
 @dataclass(kw_only=True)
 class Progress:
-    """What a run learns while it goes on. `models`, `generation_configs` and `failed` are by cell id."""
+    """What a run learns while it goes on. `models`, `generation_configs` and `failed` are by cell id.
+
+    `references` are the ids of cells of references that there are; `unread` says of cells (None: of all) why a model
+    could not read their texts.
+    """
 
     models: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     generation_configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     failed: dict[str, FailedCell] = field(default_factory=dict)
+    references: set[str] = field(default_factory=set)
+    scorer: Mapping[str, Any] | None = None
+    unread: dict[str | None, str] = field(default_factory=dict)
     first_error: DecodebenchError | None = None
     counts: Counts = field(default_factory=Counts)
     memory: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -82,27 +72,31 @@ def manifest(
         said = {cell: now.get(cell) or then.get(cell) for cell in cells}
         return {labels[cell][noun]: entry for cell, entry in said.items() if entry}
 
+    prompts = section("prompts", "prompts", {cell: _prompts_entry(job) for cell, job in planned.items()})
+    listed = [entry | labels[cell] for cell, entry in cells.items()]
+    there = progress.references | {entry["id"] for entry in earlier.get("references", ())}
     failed = [f for f in earlier.get("failed", ()) if f["cell"] in cells and f["cell"] not in planned]
     return {
         "schema_version": SCHEMA_VERSION,
         "name": plan.name,
         "status": status,
         "created": earlier.get("created") or datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "decodebench", *sys.argv[1:]]),
+        "command": command_line(sys.argv[1:]),
         "seed": sorted({entry["seed"] for entry in cells.values()}),
-        "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "git_commit": git_commit(),
+        "versions": versions(),
         "machine": {
-            "platform": f"{platform.system()} {platform.machine()}",
-            "cpu": platform.processor() or platform.machine(),
-            "cpus": os.cpu_count(),
+            **machine(),
             "threads": torch.get_num_threads(),
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "models": section("models", "model", progress.models),
         "second_models": _second_models(plan.jobs) | earlier.get("second_models", {}),
-        "prompts": section("prompts", "prompts", {cell: _prompts_entry(job) for cell, job in planned.items()}),
-        "cells": [entry | labels[cell] for cell, entry in cells.items()],
+        "prompts": prompts,
+        "cells": listed,
+        "references": [entry for entry in _references(listed, prompts) if entry["id"] in there],
+        "scorer": progress.scorer or earlier.get("scorer"),
+        "unread": [{"cell": cell, "error": error} for cell, error in progress.unread.items()],
         "failed": failed + [asdict(f) for f in progress.failed.values()],
         "counts": asdict(progress.counts),
         "model_loads": list(loads()),
@@ -133,6 +127,7 @@ def model_entry(loaded: LoadedModel, forward: Forward, products: str, config: An
         "dtype": loaded.dtype,
         "fingerprint": loaded.fingerprint,
         "parameters": loaded.parameters,
+        "vocabulary": vocabulary(loaded.model),
         "licence": loaded.licence,
         "context_length": loaded.context_length,
         "eos_ids": list(loaded.eos_ids),
@@ -153,24 +148,14 @@ def _second_models(jobs: Iterable[Job]) -> dict[str, str]:
     return {place: print_ for place, print_ in known.items() if print_}
 
 
+def _references(cells: Iterable[Mapping[str, Any]], prompts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The cells that the references of these prompts are, each model's own, in the order of the cells."""
+    found: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        id_ = reference_id(cell["config"], prompts[cell["prompts"]]["sha256"])
+        found[id_] = {"id": id_, "model": cell["model"], "prompts": cell["prompts"], "strategy": HUMAN}
+    return list(found.values())
+
+
 def _prompts_entry(job: Job) -> dict[str, Any]:
     return {"sha256": job.prompts_sha256, "count": len(job.prompts), "template": job.template}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """The commit of this checkout of decodebench; None where it is installed from a wheel."""
-    here = Path(__file__).parent
-    if not any((parent / ".git").exists() for parent in here.parents):
-        return None
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -1,4 +1,4 @@
-"""Which model, and how to read it: the keys of conf/model, checked as far as that goes without reading the model."""
+"""Which models, and how to read them: conf/model and conf/scorer, checked as far as that goes without reading one."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,17 @@ from typing import Literal
 import torch
 
 from decodebench import packaged
-from decodebench.errors import ConfigError, ModelError, allowed_names
+from decodebench.errors import ConfigError, DecodebenchError, ModelError, allowed_names
 
 SOURCES = ("packaged", "hub", "local")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "mask_token", "sep_token", "cls_token")
+
+SELF = "self"
+"""The scorer that is the generating model."""
+SCORERS = "allowed is null, self (the model that generated the texts), a folder of save_pretrained, a .gguf or a hub id"
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(?<!\.gguf)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,3 +119,35 @@ def _check_device(config: ModelConfig) -> None:
         _check_name("model.device_map", config.device_map, DEVICE_MAPS)
         if config.device != "auto":
             raise ConfigError(f"model.device={config.device}: has no effect beside model.device_map; leave it at auto")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerConfig:
+    """The keys of conf/scorer: the model that reads the texts again; None: none does, SELF: the one that wrote them."""
+
+    id: str | None = None
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.id in (None, SELF) and self.dtype != "auto":
+            which = f"scorer.id={self.id or 'null'}"
+            raise ConfigError(f"scorer.dtype={self.dtype}: has no effect with {which}; allowed is auto")
+        if self.id not in (None, SELF):
+            self.model("auto")
+
+    def model(self, device: str) -> ModelConfig:
+        """How a scorer of its own is loaded. Raises ConfigError for what can be seen to be wrong without reading it."""
+        place = str(self.id)
+        here = Path(place).expanduser().exists()
+        if not here and not _HUB_ID.fullmatch(place):
+            raise ConfigError(f"scorer.id={place}: there is no such file or folder; {SCORERS}")
+        if here:
+            config = ModelConfig(name=place, source="local", path=place, device=device, dtype=self.dtype)
+        else:
+            config = ModelConfig(name=place, source="hub", id=place, device=device, dtype=self.dtype)
+        try:
+            check_config(config)
+        except DecodebenchError as error:
+            wrong = str(error).replace("model.path=", "scorer.id=").replace("model.dtype=", "scorer.dtype=")
+            raise ConfigError(wrong) from error
+        return config

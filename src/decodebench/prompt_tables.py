@@ -85,6 +85,18 @@ def file_table(key: str, path: Path) -> Table:
     return table
 
 
+def text_value(at: str, column: str, value: object) -> str:
+    """A value that must be a text of whole characters; `at` is what a PromptError begins with."""
+    if not isinstance(value, str):
+        shown = "null or missing" if value is None else f"{type(value).__name__} {value!r:.80}"
+        raise PromptError(f"{at}: {column} must be a string, it is {shown}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError(f"{at}: {column} has half of a surrogate pair at character {error.start}") from error
+    return value
+
+
 def _txt_table(key: str, raw: bytes) -> Table:
     lines = _lines(_decoded(key, raw))
     return Table(["text"], [Row(f"line {number}", {"text": line}) for number, line in enumerate(lines, start=1)])

@@ -13,31 +13,46 @@ from pathlib import Path
 from typing import Any, Literal
 
 from decodebench.errors import ConfigError, PromptError, allowed_names
-from decodebench.prompt_tables import FILE_SUFFIXES, Row, Table, file_table, hub_table, inline_table
+from decodebench.passages import CORPORA, corpus_table
+from decodebench.prompt_tables import FILE_SUFFIXES, Row, Table, file_table, hub_table, inline_table, text_value
 from decodebench.records import Prompt
 
-_FIELDS_OF_SOURCE = {"inline": ("items",), "file": ("path",), "hub": ("id", "split", "revision", "config_name")}
+_FIELDS_OF_SOURCE = {
+    "inline": ("items",),
+    "file": ("path",),
+    "hub": ("id", "split", "revision", "config_name"),
+    "corpus": ("corpus", "first_year", "last_year", "prompt_words", "reference_words"),
+}
 _STRINGS = ("name", "id_column", "text_column", "reference_column")
-_STRINGS_OR_NULL = ("path", "id", "split", "revision", "config_name", "language", "template")
+_STRINGS_OR_NULL = ("path", "id", "split", "revision", "config_name", "corpus", "language", "template")
+_COUNTS = ("prompt_words", "reference_words", "limit")
+_YEARS = ("first_year", "last_year")
 _MANY_IDS = 20  # an error lists all the ids of a set up to this size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptsConfig:
-    """One file of conf/prompts. `items` belong to source=inline, `path` to file, `id` to `config_name` to hub.
+    """One file of conf/prompts. Each key up to `reference_words` belongs to one source (`_FIELDS_OF_SOURCE`).
 
+    A corpus is a text that prompts are cut from, with what follows them as references (passages.py): speeches from
+    `first_year` to `last_year` (None: as far as they go), at least so many words of prompt and reference.
     `ids` keeps only these prompts (in the set's order), and `limit` only the first so many of what is left. `template`
     is carried for the stage that renders prompts. Raises ConfigError for a value of the wrong kind, or without effect.
     """
 
     name: str
-    source: Literal["inline", "file", "hub"]
+    source: Literal["inline", "file", "hub", "corpus"]
     items: list[dict[str, Any]] | None = None
     path: str | None = None
     id: str | None = None
     split: str | None = None
     revision: str | None = None
     config_name: str | None = None
+    corpus: str | None = None
+    first_year: int | None = None
+    last_year: int | None = None
+    prompt_words: int | None = None
+    reference_words: int | None = None
     id_column: str = "id"
     text_column: str = "text"
     reference_column: str = "reference"
@@ -57,8 +72,13 @@ class PromptsConfig:
             value = getattr(self, key)
             if value is not None and (not isinstance(value, list) or not value):
                 raise ConfigError(f"prompts.{key}={value!r}: must be a list with at least one entry, or null")
-        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
-            raise ConfigError(f"prompts.limit={self.limit!r}: must be a whole number of at least 1, or null for all")
+        for key in (*_COUNTS, *_YEARS):
+            value = getattr(self, key)
+            if value is not None and (type(value) is not int or value < 1):
+                null = "" if key.endswith("words") else ", or null for all"
+                raise ConfigError(f"prompts.{key}={value!r}: must be a whole number of at least 1{null}")
+        if self.first_year is not None and self.last_year is not None and self.first_year > self.last_year:
+            raise ConfigError(f"prompts.first_year={self.first_year}: is after prompts.last_year={self.last_year}")
         for source, keys in _FIELDS_OF_SOURCE.items():
             for key in keys:
                 if source != self.source and getattr(self, key) is not None:
@@ -72,7 +92,7 @@ def load_prompts(config: PromptsConfig) -> tuple[Prompt, ...]:
     """Read the prompts of a set; where it has no ids, they are the positions: "0001", "0002", ...
 
     Raises PromptError (one line: key, value, line of the file) for what cannot be read or used, and ConfigError where
-    `items`, `path`, `id` or `split` must be given and is not.
+    `items`, `path`, `id`, `split` or a key of a corpus must be given and is not.
     """
     key, table = _read(config)
     if not table.rows:
@@ -117,6 +137,11 @@ def _read(config: PromptsConfig) -> tuple[str, Table]:
         path = _given(config, "path", f"a file ({', '.join(FILE_SUFFIXES)}), for example prompts.path=prompts.jsonl")
         key = f"prompts.path={path}"
         return key, file_table(key, Path(path).expanduser())
+    if config.source == "corpus":
+        corpus = _given(config, "corpus", f"one of {', '.join(CORPORA)}")
+        words = [_given(config, name, "how many words") for name in ("prompt_words", "reference_words")]
+        key = f"prompts.corpus={corpus}"
+        return key, corpus_table(key, corpus, config.first_year, config.last_year, *words)
     dataset_id = _given(config, "id", "the id of a data set, for example prompts.id=owner/name")
     split = _given(config, "split", "a split of the data set, for example prompts.split=train")
     key = f"prompts.id={dataset_id}"
@@ -144,12 +169,12 @@ def _check_columns(key: str, table: Table, config: PromptsConfig) -> None:
 def _prompt(at: str, row: Row, position: int, table: Table, config: PromptsConfig) -> Prompt:
     """One row as a prompt; `at` is what an error begins with."""
     values = row.values
-    text = _string(at, config.text_column, values.get(config.text_column))
+    text = text_value(at, config.text_column, values.get(config.text_column))
     if not text.strip():
         raise PromptError(f"{at}: empty prompt")
     if config.id_column in table.columns:
         number_or_text = values.get(config.id_column)
-        id_ = _string(at, config.id_column, str(number_or_text) if type(number_or_text) is int else number_or_text)
+        id_ = text_value(at, config.id_column, str(number_or_text) if type(number_or_text) is int else number_or_text)
         if not id_.strip():
             raise PromptError(f"{at}: empty {config.id_column}")
     else:
@@ -163,21 +188,10 @@ def _prompt(at: str, row: Row, position: int, table: Table, config: PromptsConfi
         id=id_,
         text=text,
         # CSV has no null, so an empty cell is a missing reference; the other formats follow.
-        reference=None if reference is None else _string(at, config.reference_column, reference) or None,
-        language=config.language if language is None else _string(at, "language", language),
-        tags=tuple(_string(at, "tags", tag) for tag in tags),
+        reference=None if reference is None else text_value(at, config.reference_column, reference) or None,
+        language=config.language if language is None else text_value(at, "language", language),
+        tags=tuple(text_value(at, "tags", tag) for tag in tags),
     )
-
-
-def _string(at: str, column: str, value: object) -> str:
-    if not isinstance(value, str):
-        shown = "null or missing" if value is None else f"{type(value).__name__} {value!r:.80}"
-        raise PromptError(f"{at}: {column} must be a string, it is {shown}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError(f"{at}: {column} has half of a surrogate pair at character {error.start}") from error
-    return value
 
 
 def _selected(prompts: list[Prompt], ids: list[str] | None) -> list[Prompt]:

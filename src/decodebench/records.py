@@ -205,9 +205,9 @@ class Difference:
 class Rank:
     """The place of a strategy among those of a run over the metrics that were chosen: a row of ranking.parquet.
 
-    `front`: no other strategy is better in every chosen metric. `strength` is that of the Bradley-Terry model (log
-    odds, mean 0), `mean_rank` the mean of the ranks within each prompt and metric (1 is the best). Strategies with the
-    same `tie` cannot be told apart.
+    `front`: no other strategy is as good in every chosen metric and better in one. `strength` is that of the
+    Bradley-Terry model (log odds, mean 0), `mean_rank` the mean of the ranks within each prompt and metric (1 is the
+    best). Strategies with the same `tie` cannot be told apart.
     """
 
     model: str

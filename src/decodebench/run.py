@@ -15,11 +15,14 @@ from decodebench.decoding import decode_cells, rows_that_fit, waiting
 from decodebench.deploy import exports, generation_config_fields
 from decodebench.device import cpu_threads, fastest_exact_products
 from decodebench.engine import choose_rows
-from decodebench.errors import DecodebenchError
+from decodebench.errors import DecodebenchError, ModelError
 from decodebench.latency import TimedCall, measure_latency
 from decodebench.manifest import Progress, manifest, memory_entry, model_entry
+from decodebench.model_config import SELF
 from decodebench.models import LoadedModel, load, second_fingerprint, vocabulary
+from decodebench.reading import SecondPass, by_cell
 from decodebench.records import Counts, Generation, Timing
+from decodebench.references import references
 from decodebench.requests import Prepared, prepare
 from decodebench.scoring import score_run
 from decodebench.solo import generate_call
@@ -61,6 +64,9 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
     if run.progress.failed:
         so_far = " so far" if adds else ""
         raise RunFailedError(f"{len(failed)} of {len(cells)} cells{so_far} failed; the reasons are in {report.html}")
+    if unread := run.progress.unread:
+        why = next(iter(unread.values()))
+        raise RunFailedError(f"the texts are in {plan.run_dir}, but not all could be read again: {why}")
     return plan.run_dir
 
 
@@ -73,6 +79,7 @@ class _Run:
         self.adds = adds
         self.progress = Progress()
         self.timings: list[Timing] = []
+        self.reading = SecondPass(plan.run_dir, plan.scorer)
 
     def decode_and_time(self) -> None:
         """Every model in turn. Raises the first error where no cell could be started."""
@@ -82,6 +89,8 @@ class _Run:
         with cpu_threads(self.plan.engine.threads):
             for jobs in by_model.values():
                 self._one_model(jobs)  # which lets go of its model when it returns: there is room for one
+            if self.progress.models and self.plan.scorer.id not in (None, SELF):
+                self._read_by_another()
         if not self.progress.models:
             if self.progress.first_error is not None and not self.adds:
                 raise self.progress.first_error
@@ -119,6 +128,47 @@ class _Run:
         progress.counts = _sum(progress.counts, counts)
         with progress.timed("latency"):
             self.timings += self._time([p for p in prepared if p.job.cell.id not in progress.failed], loaded)
+        self._read(jobs, loaded)
+
+    def _read(self, jobs: Sequence[Job], loaded: LoadedModel) -> None:
+        """The references of the prompts, and what the model says of all texts if it is the scorer."""
+        if any(prompt.reference for job in jobs for prompt in job.prompts):
+            with self.progress.timed("references"):
+                self._read_references(jobs, loaded)
+        if self.plan.scorer.id == SELF:
+            self._begin()  # the manifest knows now which cells failed
+            label = next(c["model"] for c in self.store.manifest["cells"] if c["id"] == jobs[0].cell.id)
+            with self.progress.timed("read"):
+                self.reading.own(loaded, self.store.manifest, label, by_cell((*self._texts(), *self.store.references)))
+
+    def _read_references(self, jobs: Sequence[Job], loaded: LoadedModel) -> None:
+        self._begin()
+        read = references(jobs, self.store.manifest, self.store.references, loaded)
+        these = {g.cell for g in read.texts}
+        self.store.write_references([*(g for g in self.store.references if g.cell not in these), *read.texts])
+        self.progress.references |= these
+        self.progress.unread |= read.unread
+
+    def _read_by_another(self) -> None:
+        """The second pass of a scorer that is another model; what cannot be read is told when all else is done."""
+        try:
+            with self.progress.timed("read"):
+                self._begin()
+                self.reading.other(
+                    self.plan.jobs[0].model.device,
+                    self.store.manifest,
+                    by_cell((*self._texts(), *self.store.references)),
+                )
+        except ModelError as error:
+            self.progress.unread[None] = str(error)
+
+    def _texts(self) -> list[Generation]:
+        """What has been decoded, in the order of prompts and samples."""
+        place = {(job.cell.id, prompt.id): n for job in self.plan.jobs for n, prompt in enumerate(job.prompts)}
+        texts = list(self.store.generations.values())
+        for text in texts:
+            place.setdefault((text.cell, text.prompt_id), len(place))  # of a cell beside the plan: as it was
+        return sorted(texts, key=lambda g: (place[g.cell, g.prompt_id], g.sample))
 
     def _prepare(self, jobs: Sequence[Job], loaded: LoadedModel) -> list[Prepared]:
         prepared = []
@@ -156,23 +206,24 @@ class _Run:
 
     def finish(self) -> None:
         """Turn the journal into the tables, in the order of the manifest, and close the manifest."""
+        self.progress.unread |= self.reading.unread
+        self.progress.scorer = self.reading.scorer
         done = self._manifest("failed" if self.progress.failed else "complete")
         cells = {cell["id"]: cell for cell in done["cells"]}
         order = {cell: n for n, cell in enumerate(cells)}
-        place = {(job.cell.id, prompt.id): n for job in self.plan.jobs for n, prompt in enumerate(job.prompts)}
 
         def labelled(record: _Record) -> _Record:
             """With today's labels of its cell: a larger grid may need more in them."""
             cell = cells[record.cell]
             return replace(record, model=cell["model"], strategy=cell["strategy"])
 
-        texts = [labelled(g) for g in self.store.generations.values() if g.cell in cells]
-        for text in texts:
-            place.setdefault((text.cell, text.prompt_id), len(place))  # of a cell beside the plan: as it was
-        texts.sort(key=lambda g: (order[g.cell], place[g.cell, g.prompt_id], g.sample))
+        texts = sorted((labelled(g) for g in self._texts() if g.cell in cells), key=lambda g: order[g.cell])
         timed = {t.cell for t in self.timings}
         others = [t for t in self.store.timings if t.cell in cells and t.cell not in timed]
         timings = sorted(map(labelled, (*others, *self.timings)), key=lambda t: (order[t.cell], t.round))
+        people = {entry["id"]: entry["model"] for entry in done["references"]}
+        self.store.write_references(replace(g, model=people[g.cell]) for g in self.store.references if g.cell in people)
+        self.reading.finish(done)
         self.store.finish(texts, timings)
         self.store.write_manifest(done)
 

@@ -38,6 +38,7 @@ class RunStore:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.generations: dict[Key, Generation] = {}
+        self.references: list[Generation] = []
         self.timings: list[Timing] = []
         self.manifest: Mapping[str, Any] = {}
         self._journal: int | None = None
@@ -62,6 +63,7 @@ class RunStore:
         if self._journal_path.exists():
             stored += _journal_lines(self._journal_path)
         self.generations = {(g.cell, g.prompt_id, g.sample): g for g in stored}
+        self.references = read_records(self.run_dir / "references.parquet", Generation, optional=True)
         self.timings = read_records(self.run_dir / "latency.parquet", Timing, optional=True)
 
     def refuse_foreign(self, cells: Iterable[str]) -> None:
@@ -129,6 +131,15 @@ class RunStore:
                 lines = lines[os.write(self._journal, lines) :]
             os.fsync(self._journal)
         self.generations.update({(g.cell, g.prompt_id, g.sample): g for g in new})
+
+    def write_references(self, references: Iterable[Generation]) -> None:
+        """Replace references.parquet; without references there is no such file."""
+        self.references = list(references)
+        path = self.run_dir / "references.parquet"
+        if self.references:
+            write_records(path, Generation, self.references)
+        else:
+            path.unlink(missing_ok=True)
 
     def finish(self, generations: Iterable[Generation], timings: Iterable[Timing]) -> None:
         """Write generations.parquet and latency.parquet (in the given order), then drop the journal."""

@@ -4,12 +4,15 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from decodebench.errors import StoreError
@@ -43,11 +46,17 @@ def _arrow(hint: Any) -> Any:
 
 
 def write_records(path: Path, kind: type, records: Iterable[Any]) -> None:
-    """Write records as parquet, whole or not at all."""
+    """Write records as parquet, whole or not at all; those of a cell are a row group, where they are in a row."""
     names = [f.name for f in dataclasses.fields(kind)]
-    rows = [{name: getattr(record, name) for name in names} for record in records]
-    table = pa.Table.from_pylist(rows, schema=schema(kind))
-    write_whole(path, lambda temporary: pq.write_table(table, temporary))
+    columns = schema(kind)
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, columns) as writer:
+            for _, group in groupby(records, key=lambda each: getattr(each, "cell", None)):
+                rows = [{name: getattr(each, name) for name in names} for each in group]
+                writer.write_table(pa.Table.from_pylist(rows, schema=columns))
+
+    write_whole(path, write)
 
 
 def read_records(path: Path, kind: type[T], *, optional: bool = False) -> list[T]:
@@ -55,25 +64,61 @@ def read_records(path: Path, kind: type[T], *, optional: bool = False) -> list[T
 
     Raises StoreError for a file that is missing, cut off, or another table.
     """
-    if not path.exists():
-        if optional:
+    with _opened(path, kind, optional) as file:
+        return [] if file is None else _records(file.read(_columns(path, kind, file)), kind)
+
+
+def read_cell(path: Path, kind: type[T], cell: str, *, optional: bool = False) -> list[T]:
+    """The records of one cell, without reading the others where each has row groups of its own; as `read_records`."""
+    with _opened(path, kind, optional) as file:
+        if file is None:
             return []
-        raise StoreError(f"{path}: there is no such file; run the command of the manifest again to complete the run")
+        columns = _columns(path, kind, file)
+        found: list[T] = []
+        for group in range(file.num_row_groups):
+            if cell in set(file.read_row_group(group, ["cell"])["cell"].to_pylist()):
+                table = file.read_row_group(group, columns)
+                found += _records(table.filter(pc.field("cell") == cell), kind)
+        return found
+
+
+def cells_of(path: Path) -> list[str]:
+    """The cells that a table has records of, in its order. Raises what `read_records` raises."""
+    with _opened(path, object, optional=False) as file:
+        return list(dict.fromkeys(file.read(["cell"])["cell"].to_pylist()))
+
+
+@contextmanager
+def _opened(path: Path, kind: type, optional: bool) -> Iterator[Any]:
+    """The file of a table, None for an optional one that is not there."""
+    if not path.exists():
+        if not optional:
+            raise StoreError(
+                f"{path}: there is no such file; run the command of the manifest again to complete the run"
+            )
+        yield None
+        return
     try:
         # ParquetFile, not read_table: that one takes a folder named `a=b` for a partition column.
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            yield file
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"{path}: cannot be read as {kind.__name__} records, is it cut off? ({_one_line(error)})"
         ) from error
-    columns = dataclasses.fields(kind)  # type: ignore[arg-type]
-    stored = set(table.column_names)
-    absent = [f.name for f in columns if f.default is dataclasses.MISSING and f.name not in stored]
+
+
+def _columns(path: Path, kind: type, file: Any) -> list[str]:
+    """The columns of the record that the file has. Raises StoreError where one is missing that must be there."""
+    fields, stored = dataclasses.fields(kind), set(file.schema_arrow.names)
+    absent = [f.name for f in fields if f.default is dataclasses.MISSING and f.name not in stored]
     if absent:
         raise StoreError(f"{path}: has no column {', '.join(absent)}; see docs/run_folder.md")
-    rows = table.select([f.name for f in columns if f.name in stored]).to_pylist()
-    return [record(kind, row) for row in rows]
+    return [f.name for f in fields if f.name in stored]
+
+
+def _records(table: Any, kind: type[T]) -> list[T]:
+    return [record(kind, row) for row in table.to_pylist()]
 
 
 def record(kind: type[T], row: Mapping[str, Any]) -> T:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decodebench.engine.head import OwnHead
 from decodebench.engine.rows import CachedRows, Rows, WholeRows
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
@@ -96,6 +97,20 @@ def _own_head_holds(
         return False  # another kind of head, or a base that takes other inputs
     tolerance = _HEAD_TOLERANCE.get(next(model.parameters()).dtype, _HEAD_TOLERANCE_HALF)
     return _distance(apart, logits) <= tolerance
+
+
+def own_head(model: Any, device: torch.device, vocabulary: int) -> OwnHead | None:
+    """The output head apart from the model, for whole texts; None where the model does more to its logits than that."""
+    ids = torch.randint(0, vocabulary, (1, 8), generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.inference_mode():
+        plain = model(input_ids=ids).logits[0].to(device=device, dtype=torch.float32)
+        try:
+            head = OwnHead(model, device)
+            apart = head.logits(head.base(input_ids=ids).last_hidden_state[0].to(device)).to(torch.float32)
+        except (TypeError, ValueError, RuntimeError, AttributeError):
+            return None
+    tolerance = _HEAD_TOLERANCE.get(next(model.parameters()).dtype, _HEAD_TOLERANCE_HALF)
+    return head if _distance(apart, plain) <= tolerance else None
 
 
 def _forked(rows: Rows, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:

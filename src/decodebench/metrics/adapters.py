@@ -1,124 +1,140 @@
-"""The metrics as `evaluate.Measurement` modules, for those who work with the evaluate library; they work offline.
+"""Every metric as an `evaluate.Measurement`, for those who work with the evaluate library; they work offline.
 
-`data` is one list per text, each text a prompt of its own: token ids (the EOS left out), or for Perplexity the
-log-probabilities in nats (the EOS that was generated included). A value that cannot be had is None.
+`data` is one list of token ids per text (the EOS left out), or one string per text where the unit is not tokens. What
+else a metric needs comes as keywords of `compute`, one entry for each text: those that are not given stay empty, and a
+value that cannot be had is None.
 
->>> evaluate.combine([Distinct(2), Diversity()]).compute(data=[[1, 2, 1, 2, 3]])  # doctest: +SKIP
+>>> evaluate.combine([measurement("distinct_2"), measurement("diversity")]).compute(data=[[1, 2, 1, 2, 3]])
 {'distinct_2': 0.75, 'diversity': 0.75}
-"""
+"""  # (evaluate makes a folder for each module, so this is no doctest)
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
 import evaluate
-import numpy as np
 
-from decodebench.errors import ConfigError
-from decodebench.metrics import likelihood, repetition
-from decodebench.metrics.quality import set_value
-from decodebench.stats import Finish, identity
+from decodebench.errors import ConfigError, allowed_names
+from decodebench.metrics.corpus import Corpus, corpus
+from decodebench.metrics.quality import value_of
+from decodebench.metrics.table import METRICS, distances
+from decodebench.metrics.texts import Unit, unit_of
+from decodebench.records import HUMAN, Generation, Reading
+
+_NAMES = {metric.name: metric for metric in (*METRICS, *distances(METRICS))}
+_READ = ("scorer_logprobs", "token_entropies", "embedding", "prompt_embedding")
+COLUMNS = ("prompt_id", "finish_reason", "token_logprobs", *_READ, "human", "human_logprobs", "human_embedding")
+"""The keywords of `compute`. Texts with the same `prompt_id` are samples of one prompt (default: each its own);
+`human` has people's text for the prompt of each text, as `data` has ours, and `human_...` what belongs to it."""
 
 
-class _TextMeasurement(evaluate.Measurement):  # type: ignore[misc]
-    """What the adapters share: numbers that suffice for each text -> one value under the metric's name."""
+class TextMeasurement(evaluate.Measurement):  # type: ignore[misc]
+    """One metric of METRICS (or a distance, `<metric>_w1`): `compute` gives {name: value}."""
 
-    metric = ""
-    description = ""
-    element = "int32"
-    finish: Finish = staticmethod(identity)
-
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, metric: str, unit: str = "tokens", **options: Any) -> None:
         """Options are those of evaluate.Measurement; data stays in memory where nothing else is asked for."""
+        if metric not in _NAMES:
+            raise ConfigError(f"measurement({metric!r}): {allowed_names(metric, _NAMES)}")
+        self.metric = _NAMES[metric]
+        self.unit: Unit = unit_of(unit, "unit")
         options.setdefault("keep_in_memory", options.get("num_process", 1) == 1)
-        super().__init__(**options)
+        super().__init__(config_name=f"{metric}_{self.unit}", **options)
 
     def _info(self) -> evaluate.MeasurementInfo:
+        text = datasets.Sequence(datasets.Value("int32")) if self.unit == "tokens" else datasets.Value("string")
         return evaluate.MeasurementInfo(
-            description=self.description,
+            description=f"{self.metric.name}, version {self.metric.version} (docs/metrics.md)",
             citation="",
-            inputs_description="\nArgs:\n    data: one list of numbers per text.\n",
-            features=datasets.Features({"data": datasets.Sequence(datasets.Value(self.element))}),
+            inputs_description="\nArgs:\n    data: one list of token ids, or one string, per text.\n",
+            features=datasets.Features({"data": text}),
         )
 
-    def per_text(self, numbers: Sequence[Any]) -> tuple[float, ...] | None:
-        """The numbers that suffice for one text, None where it has no value."""
-        raise NotImplementedError
+    def _compute(self, data: Sequence[Any], **columns: Sequence[Any]) -> dict[str, float | None]:
+        for name, column in columns.items():
+            if name not in COLUMNS:
+                raise ConfigError(f"compute({name}=...): {allowed_names(name, COLUMNS)}")
+            if len(column) != len(data):
+                raise ConfigError(f"compute({name}=...): has {len(column)} entries for {len(data)} texts")
+        name = self.metric.name if self.unit == "tokens" else f"{self.metric.name}_{self.unit}"
+        if not len(data):
+            return {name: None}
+        return {name: value_of(self.metric, self._corpus(data, columns), self.unit)}
 
-    def _compute(self, data: Sequence[Sequence[Any]]) -> dict[str, float | None]:
-        rows = [stats for numbers in data if (stats := self.per_text(list(numbers))) is not None]
-        value, _ = set_value(np.array(rows), self.finish, "no text")
-        return {self.metric: value}
+    def _corpus(self, data: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> Corpus:
+        prompt_ids = list(columns.get("prompt_id", [f"{at:09}" for at in range(len(data))]))
+        human = None
+        if "human" in columns:
+            of_prompt = {prompt: at for at, prompt in reversed(list(enumerate(prompt_ids)))}
+            theirs = {
+                key.removeprefix("human_"): [columns[key][at] for at in of_prompt.values()]
+                for key in columns
+                if key.startswith("human_")
+            }
+            theirs |= {"token_logprobs": theirs.pop("logprobs")} if "logprobs" in theirs else {}
+            texts = [columns["human"][at] for at in of_prompt.values()]
+            human = self._texts(texts, list(of_prompt), theirs, strategy=HUMAN)
+        return self._texts(data, prompt_ids, columns, human=human)
 
-
-class _NgramMeasurement(_TextMeasurement):
-    """An adapter that has an n of its own: part of its name, so that several can be combined."""
-
-    smallest = 1
-
-    def __init__(self, n: int, **options: Any) -> None:
-        if n not in range(self.smallest, 5):
-            raise ConfigError(f"{type(self).__name__} n={n}: allowed: {self.smallest} to 4")
-        self.n = n
-        self.metric = f"{self.metric}_{n}"
-        super().__init__(config_name=f"n{n}", **options)
-
-
-class Distinct(_NgramMeasurement):
-    """distinct_n, n from 1 to 4."""
-
-    metric = "distinct"
-    description = "Unique n-grams per n-gram of a text, mean over texts; higher is better."
-
-    def per_text(self, numbers: Sequence[int]) -> tuple[float, ...] | None:
-        """See repetition.distinct."""
-        return repetition.distinct(numbers, self.n)
-
-
-class Repetition(_NgramMeasurement):
-    """rep_n, n from 2 to 4."""
-
-    metric = "rep"
-    description = "Share of n-grams that repeat one of their own text, pooled over texts; lower is better."
-    smallest = 2
-    finish = staticmethod(repetition.rep)
-
-    def per_text(self, numbers: Sequence[int]) -> tuple[float, ...]:
-        """See repetition.ngram_counts."""
-        return repetition.ngram_counts(numbers, self.n)
-
-
-class Diversity(_TextMeasurement):
-    """diversity: the product of 1 - rep_n."""
-
-    metric = "diversity"
-    description = "Product of 1 - rep_n for n = 2, 3, 4, pooled over texts; higher is better."
-    finish = staticmethod(repetition.diversity)
-
-    def per_text(self, numbers: Sequence[int]) -> tuple[float, ...]:
-        """See repetition.diversity_counts."""
-        return repetition.diversity_counts(numbers)
+    def _texts(
+        self,
+        data: Sequence[Any],
+        prompt_ids: Sequence[str],
+        columns: Mapping[str, Sequence[Any]],
+        *,
+        strategy: str = "",
+        human: Corpus | None = None,
+    ) -> Corpus:
+        seen: dict[str, int] = {}
+        generations, readings = [], []
+        for at, (text, prompt_id) in enumerate(zip(data, map(str, prompt_ids), strict=True)):
+            sample = seen[prompt_id] = seen.get(prompt_id, -1) + 1
+            ids = tuple(map(int, text)) if self.unit == "tokens" else ()
+            given = {key: columns[key][at] for key in columns}
+            logprobs = tuple(given.get("token_logprobs", ()))
+            generations.append(
+                _generation(prompt_id, sample, text, ids, logprobs, given.get("finish_reason"), strategy)
+            )
+            if any(key in given for key in _READ):
+                readings.append(_reading(prompt_id, sample, given))
+        return corpus(generations, unit=self.unit, readings=readings, human=human)
 
 
-class LoopShare(_TextMeasurement):
-    """loop_share: texts that end in a loop."""
-
-    metric = "loop_share"
-    description = "Share of texts that end in a loop; lower is better."
-
-    def per_text(self, numbers: Sequence[int]) -> tuple[float, ...]:
-        """See repetition.loop_period."""
-        return (float(repetition.loop_period(numbers) is not None),)
+def measurement(metric: str, unit: str = "tokens", **options: Any) -> TextMeasurement:
+    """The metric of that name as an evaluate module. Raises ConfigError for an unknown name or unit."""
+    return TextMeasurement(metric, unit, **options)
 
 
-class Perplexity(_TextMeasurement):
-    """perplexity, token-weighted."""
+def _generation(
+    prompt_id: str, sample: int, text: Any, ids: tuple[int, ...], logprobs: tuple[float, ...], end: Any, strategy: str
+) -> Generation:
+    return Generation(
+        cell="",
+        model="",
+        strategy=strategy,
+        seed=0,
+        prompt_id=prompt_id,
+        sample=sample,
+        prompt="",
+        text=text if isinstance(text, str) else " ".join(map(str, ids)),
+        # An EOS has a log-prob and is no content: it is the one log-prob more than there are ids.
+        token_ids=(*ids, -1) if len(logprobs) == len(ids) + 1 else ids,
+        token_logprobs=logprobs,
+        finish_reason="eos" if len(logprobs) == len(ids) + 1 else end or "end",
+        delivered_tokens=len(ids),
+        computed_tokens=len(ids),
+    )
 
-    metric = "perplexity"
-    description = "exp(-mean log-probability), weighted by tokens; neither high nor low is good in itself."
-    element = "float64"
-    finish = staticmethod(likelihood.perplexity)
 
-    def per_text(self, numbers: Sequence[float]) -> tuple[float, ...]:
-        """See likelihood.logprob_sum."""
-        return likelihood.logprob_sum(numbers)
+def _reading(prompt_id: str, sample: int, given: dict[str, Any]) -> Reading:
+    logprobs = tuple(given.get("scorer_logprobs", given.get("token_logprobs", ())))
+    return Reading(
+        cell="",
+        prompt_id=prompt_id,
+        sample=sample,
+        scorer="",
+        token_ids=(-1,) * len(logprobs),
+        token_logprobs=logprobs,
+        token_entropies=tuple(given.get("token_entropies", ())),
+        embedding=tuple(given.get("embedding", ())),
+        prompt_embedding=tuple(given.get("prompt_embedding", ())),
+    )

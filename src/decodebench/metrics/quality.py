@@ -1,41 +1,108 @@
-"""Generations of one cell -> measurements: the walk over the table of metrics."""
+"""The texts of one cell -> a value with its interval for each metric: the walk over the table of metrics."""
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
-from decodebench.errors import ConfigError, StoreError, allowed_names
-from decodebench.metrics.table import METRICS, Metric
-from decodebench.metrics.texts import UNITS, Text, Unit, cut
+from decodebench.errors import StoreError
+from decodebench.metrics.corpus import Corpus, Text, corpus
+from decodebench.metrics.kinds import AnyMetric, Index, Metric, SetMetric, SetValue, Stats, unmet
+from decodebench.metrics.options import MetricsConfig
+from decodebench.metrics.table import chosen, distances, on_leading_units
+from decodebench.metrics.texts import Unit, unit_of
 from decodebench.records import Generation, Measurement
-from decodebench.stats import Array, Finish, Interval, no_interval, ratio_interval, share_interval
+from decodebench.stats import (
+    Array,
+    Finish,
+    Interval,
+    Subsampled,
+    no_interval,
+    ratio_intervals,
+    share_interval,
+    subsample,
+    subsample_interval,
+)
 
-Prompts = Mapping[str, Sequence[Text]]
-"""The returned texts of each prompt, in a fixed order, so that intervals do not depend on the order of the store."""
+NO_VALUE = no_interval("no value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A metric of one cell: its value or the reason why there is none, and what its differences are made of.
+
+    `name` is the metric's, with the unit that it was counted in; `n` the number of prompts that gave a value.
+    `prompt_ids` have a row of `rows_PK` each; a value of a whole set has `subsets` instead.
+    """
+
+    metric: AnyMetric
+    name: str
+    unit: str
+    value: float | None = None
+    reason: str | None = None
+    n: int = 0
+    interval: Interval = NO_VALUE
+    prompt_ids: tuple[str, ...] = ()
+    rows_PK: Array | None = None
+    subsets: Subsampled | None = None
+
+    def measurement(self, first: Generation) -> Measurement:
+        """The record, for the cell of this text."""
+        return Measurement(
+            cell=first.cell,
+            model=first.model,
+            strategy=first.strategy,
+            metric=self.name,
+            value=self.value,
+            reason=self.reason or self.interval.reason,
+            unit=self.unit,
+            direction=self.metric.direction,
+            n=self.n,
+            ci_low=self.interval.low,
+            ci_high=self.interval.high,
+            version=self.metric.version,
+        )
 
 
 def measure(generations: Sequence[Generation], *, unit: Unit = "tokens") -> list[Measurement]:
     """Every metric of METRICS, in its order, for the generations of ONE cell; no generations, no measurements.
 
-    `unit` cuts the texts for n-grams, loops and lengths; names of metrics that depend on it end in `_characters` or
-    `_words` where it is not tokens. Measurement.n counts the prompts that gave a value (0 where there is none).
+    `unit` cuts the texts for n-grams, loops and lengths; names of metrics that depend on it end in it where it is not
+    tokens. Measurement.n counts the prompts that gave a value (0 where there is none).
     Raises ConfigError for another unit, StoreError for generations that cannot be of one cell.
     """
-    if unit not in UNITS:
-        raise ConfigError(f"metrics.unit={unit}: {allowed_names(unit, UNITS)}")
+    unit = unit_of(unit)
     if not generations:
         return []
-    _check(generations)
-    prompts: dict[str, list[Text]] = {}
-    for generation in sorted(generations, key=lambda g: (g.prompt_id, g.sample)):
-        prompts.setdefault(generation.prompt_id, []).append(cut(generation, unit))
-    return [_measure_one(metric, prompts, unit) for metric in METRICS]
+    check_one_cell(generations)
+    texts = corpus(generations, unit=unit)
+    return [scored.measurement(texts.first) for scored in score(texts, MetricsConfig(unit=unit, leading=0))]
 
 
-def _check(generations: Sequence[Generation]) -> None:
-    """A value over rows of two cells, or over a row stored twice, would look right and be wrong."""
+def value_of(metric: AnyMetric, texts: Corpus, unit: Unit = "tokens") -> float | None:
+    """One metric of one corpus, without an interval."""
+    return _score_one(metric, texts, unit, subsets=False).value
+
+
+def score(texts: Corpus, config: MetricsConfig) -> list[Scored]:
+    """Every metric that a run asks for: those of the table, those on leading units, the distances from people's."""
+    metrics = chosen(config)
+    scored = [_score_one(metric, texts, config.unit) for metric in metrics]
+    if config.leading:
+        short = texts.leading(config.leading)
+        cut = [on_leading_units(metric, config.leading) for metric in metrics if metric.repeats]
+        too_short = f"no text has {config.leading} {config.unit}"
+        scored += [_score_one(metric, short, config.unit, empty=too_short) for metric in cut]
+    if texts.human is not None:
+        scored += [_score_one(metric, texts, config.unit) for metric in distances(metrics)]
+    return _with_intervals(scored, texts)
+
+
+def check_one_cell(generations: Sequence[Generation]) -> None:
+    """Raise StoreError where a value over these would look right and be wrong: two cells, or a row stored twice."""
     cells = sorted({generation.cell for generation in generations})
     if len(cells) > 1:
         raise StoreError(f"generations of {len(cells)} cells measured as one: {', '.join(cells)}; allowed: one cell")
@@ -50,57 +117,73 @@ def _check(generations: Sequence[Generation]) -> None:
             )
 
 
-def _measure_one(metric: Metric, prompts: Prompts, unit: Unit) -> Measurement:
-    texts = {key: _counted(metric, returned) for key, returned in prompts.items()}
-    rows_PK, reason = _rows(metric, texts)
-    value, interval = None, no_interval("no value")
-    if reason is None:
-        value, reason = set_value(rows_PK, metric.finish, metric.missing.format(unit=unit))
-    if value is not None:
-        interval = _interval(metric, texts, rows_PK)
-    first = next(iter(prompts.values()))[0].generation
-    return Measurement(
-        cell=first.cell,
-        model=first.model,
-        strategy=first.strategy,
-        metric=f"{metric.name}_{unit}" if metric.by_unit and unit != "tokens" else metric.name,
-        value=value,
-        reason=reason or interval.reason,
-        unit=metric.unit.format(unit=unit),
-        direction=metric.direction,
-        n=0 if value is None else len(rows_PK),
-        ci_low=interval.low,
-        ci_high=interval.high,
-        version=metric.version,
-    )
+def _score_one(metric: AnyMetric, texts: Corpus, unit: Unit, *, subsets: bool = True, empty: str = "no text") -> Scored:
+    """The value of a metric, without its interval; that of a set with its values on subsets, unless told otherwise.
+
+    `empty` is the reason where there is no text at all.
+    """
+    name = f"{metric.name}_{unit}" if metric.by_unit and unit != "tokens" else metric.name
+    blank = Scored(metric=metric, name=name, unit=metric.unit.format(unit=unit))
+    missing = metric.missing.format(unit=unit)
+    if reason := unmet(metric.needs, texts) if texts.prompts else empty:
+        return replace(blank, reason=reason)
+    if isinstance(metric, Metric):
+        return _of_prompts(blank, metric, texts, missing)
+    return _of_set(blank, metric, texts, missing, subsets)
 
 
-def _counted(metric: Metric, returned: Sequence[Text]) -> Sequence[Text]:
-    """A search answers with its best text; what it cost is the sum over all that it returned."""
-    if metric.level == "prompt":
-        return returned
-    return [text for text in returned if not text.generation.is_search or text.generation.sample == 0]
-
-
-def _rows(metric: Metric, texts: Prompts) -> tuple[Array, str | None]:
-    """One row of K numbers for each prompt that has any, or the reason why there can be no value."""
-    rows = []
-    for prompt_id, counted in texts.items():
+def _of_prompts(blank: Scored, metric: Metric, texts: Corpus, missing: str) -> Scored:
+    """The value that the means over prompts give, of what the metric keeps of each text."""
+    prompt_ids, rows = [], []
+    everything = metric.level in ("prompt", "samples")
+    for prompt_id, of_prompt in (texts.prompts if everything else texts.counted).items():
         kept = []
-        for text in counted:
-            stats = metric.per_text(text)
-            if stats is None:
-                continue
+        for where, stats in _kept(metric, of_prompt):
             if not all(map(math.isfinite, stats)):
-                return np.empty((0, 1)), f"prompt {prompt_id!r}, sample {text.generation.sample}: not a finite number"
+                return replace(blank, reason=f"prompt {prompt_id!r}{where}: not a finite number")
             kept.append(stats)
-        if kept:
-            rows.append(np.sum(kept, axis=0) if metric.level == "prompt" else np.mean(kept, axis=0))
-    rows_PK = np.array(rows) if rows else np.empty((0, 1))
-    if metric.level == "set":
         # A prompt without a single n-gram (or token) has no part in a ratio of sums.
-        rows_PK = rows_PK[rows_PK.any(axis=1)]
-    return rows_PK, None
+        if kept and (metric.level != "set" or np.any(kept)):
+            prompt_ids.append(prompt_id)
+            rows.append(
+                kept[0] if len(kept) == 1 else np.sum(kept, 0) if metric.level == "prompt" else np.mean(kept, 0)
+            )
+    rows_PK = np.array(rows)
+    value, reason = set_value(rows_PK, metric.finish, missing)
+    n = 0 if value is None else len(rows)
+    return replace(blank, value=value, reason=reason, n=n, prompt_ids=tuple(prompt_ids), rows_PK=rows_PK)
+
+
+def _kept(metric: Metric, texts: Sequence[Text]) -> Iterable[tuple[str, Stats]]:
+    """The numbers that the metric keeps of the texts of a prompt, each with the place that an error would name."""
+    if metric.per_prompt is not None:
+        if (stats := metric.per_prompt(texts)) is not None:
+            yield "", stats
+        return
+    for text in texts:
+        if (stats := metric.per_text(text)) is not None:
+            yield f", sample {text.generation.sample}", stats
+
+
+def _of_set(blank: Scored, metric: SetMetric, texts: Corpus, missing: str, subsets: bool) -> Scored:
+    """The value of one text for each prompt as a set, averaged over the samples, and the same on subsets of prompts."""
+    sets = [metric.prepare(one) for one in texts.sets()]
+    if reason := next((one for one in sets if isinstance(one, str)), None if sets else missing):
+        return replace(blank, reason=reason)
+    ready = [one for one in sets if isinstance(one, SetValue)]
+
+    def of(prompts: Index) -> float | None:
+        values = [value for one in ready if (value := one.of(prompts)) is not None]
+        return fmean(values) if len(values) == len(ready) else None
+
+    prompts = ready[0].prompts
+    value = of(np.arange(prompts))
+    if value is None or not math.isfinite(value):
+        return replace(blank, reason=missing)
+    scored = replace(blank, value=value, n=prompts)
+    if ready[0].no_interval is not None:
+        return replace(scored, interval=no_interval(ready[0].no_interval))
+    return replace(scored, subsets=subsample(of, prompts, ready[0].subsets)) if subsets else scored
 
 
 def set_value(rows_PK: Array, finish: Finish, missing: str) -> tuple[float | None, str | None]:
@@ -114,7 +197,21 @@ def set_value(rows_PK: Array, finish: Finish, missing: str) -> tuple[float | Non
     return (value, None) if math.isfinite(value) else (None, "the value is not a finite number")
 
 
-def _interval(metric: Metric, texts: Prompts, rows_PK: Array) -> Interval:
-    if metric.share and all(len(counted) == 1 for counted in texts.values()):
-        return share_interval(int(rows_PK.sum()), len(rows_PK))
-    return ratio_interval(rows_PK, metric.finish)
+def _with_intervals(scored: Sequence[Scored], texts: Corpus) -> list[Scored]:
+    """The same with their intervals: all means and ratios at once, since they share their resamples."""
+    one_text = all(len(of_prompt) == 1 for of_prompt in texts.counted.values())
+    found: dict[int, Interval] = {}
+    ratios: dict[int, tuple[Array, Finish]] = {}
+    for at, each in enumerate(scored):
+        if each.value is None:
+            continue
+        if each.subsets is not None:
+            found[at] = subsample_interval(each.value, each.subsets, each.n)
+        elif isinstance(each.metric, Metric) and each.rows_PK is not None:
+            # A share of all or none has no spread to resample; that all samples of a prompt agree is the worst case.
+            if each.metric.share and (one_text or each.value in (0, 1)):
+                found[at] = share_interval(round(each.rows_PK.sum()), each.n)
+            else:
+                ratios[at] = each.rows_PK, each.metric.finish
+    found |= dict(zip(ratios, ratio_intervals(list(ratios.values())), strict=True))
+    return [replace(each, interval=found.get(at, each.interval)) for at, each in enumerate(scored)]

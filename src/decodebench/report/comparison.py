@@ -1,5 +1,6 @@
 """One row for each cell, one value for each metric: the shape that tables, plots and pages share."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from decodebench.errors import StoreError
-from decodebench.records import Direction, Measurement
+from decodebench.records import HUMAN, Direction, Measurement
 from decodebench.report.folder import Run
 from decodebench.report.formats import ARROWS, one_line
 
@@ -25,23 +26,55 @@ HEADLINE = (
 )
 """The metrics of the short table, the most telling first."""
 GROUPS = {
-    "quality": (
+    "repetition": (
         "diversity",
-        "rep_2",
-        "rep_3",
-        "rep_4",
+        *(f"rep_{n}" for n in (2, 3, 4)),
+        *(f"seq_rep_{n}" for n in (2, 3, 4)),
+        *(f"distinct_{n}" for n in (1, 2, 3, 4)),
+        "longest_repeat",
         "loop_share",
-        "distinct_1",
-        "distinct_2",
-        "distinct_3",
-        "distinct_4",
+        "loop_onset",
     ),
-    "likelihood": ("perplexity", "perplexity_text"),
-    "length": ("length", "eos_share", "empty_share", "delivered_tokens"),
+    "the whole set": (
+        *(f"set_distinct_{n}" for n in (1, 2, 3, 4)),
+        "ead",
+        "zipf",
+        "compression_ratio",
+        "vendi",
+    ),
+    "between samples": (
+        "self_bleu",
+        *(f"pair_distinct_{n}" for n in (2, 3, 4)),
+        "distinct_texts",
+        "vendi_samples",
+    ),
+    "likelihood": (
+        "perplexity",
+        "perplexity_text",
+        "surprisal",
+        "surprisal_text",
+        "bits_per_character",
+        "scorer_perplexity",
+        "scorer_surprisal",
+        "scorer_bits_per_character",
+        "entropy",
+        "entropy_gap",
+        "coherence",
+        "prompt_cosine",
+    ),
+    "length": ("length", "eos_share", "truncated_share", "empty_share", "delivered_tokens"),
     "cost": ("computed_tokens", "acceptance_rate", "tokens_per_forward", "ttft_s", "e2e_s", "tok_per_s", "peak_bytes"),
+    "against people's texts": ("mauve",),
 }
 """The metrics in the order in which they are shown, in groups; any other metric comes last, as `other`."""
-N_GRAM_UNITS = ("", "_characters", "_words")
+NOT_DRAWN = ("seq_rep", "distinct", "pair_distinct", "perplexity_text", "surprisal_text", "scorer_surprisal")
+"""What says in a panel of its own what another panel says already; so do the variants of a metric."""
+LEADING = re.compile(r"(.+)_first\d+(_simctg)?")
+LEADING_GROUP = "on the first units alone"
+DISTANCE = re.compile(r"(.+)_w1")
+HUMAN_GROUP = "against people's texts"
+UNIT_SUFFIXES = ("", "_characters", "_jamo", "_words", "_morphemes")
+"""Behind the names of metrics that depend on the unit: nothing where that is tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +99,42 @@ class Metric:
     @property
     def group(self) -> str:
         """The group of GROUPS that it belongs to, or `other`."""
-        return next((group for group, names in GROUPS.items() if self._base in names), "other")
+        if LEADING.fullmatch(self._base):
+            return LEADING_GROUP
+        if DISTANCE.fullmatch(self._base):
+            return HUMAN_GROUP
+        return next((group for group, names in GROUPS.items() if self._core in names), "other")
 
     @property
-    def place(self) -> int:
-        """Where it comes in the order of GROUPS."""
-        order = [name for names in GROUPS.values() for name in names]
-        return order.index(self._base) if self._base in order else len(order)
+    def place(self) -> tuple[int, int]:
+        """Where it comes: by the order of the groups, then within them."""
+        groups, names = [*GROUPS, LEADING_GROUP, "other"], [name for names in GROUPS.values() for name in names]
+        return groups.index(self.group), names.index(self._core) if self._core in names else len(names)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it gets a panel of its own; the tables have all of them."""
+        return self._base == self._core and re.sub(r"_\d+$", "", self._core) not in NOT_DRAWN
+
+    @property
+    def plain(self) -> str:
+        """The name without unit and way of counting: that of a column of the short table."""
+        return self._base.removesuffix("_simctg")
 
     @property
     def _base(self) -> str:
-        return self.name.removesuffix("_characters").removesuffix("_words")
+        """The name without the unit that it was counted in."""
+        unit = next((suffix for suffix in UNIT_SUFFIXES if suffix and self.name.endswith(suffix)), "")
+        return self.name.removesuffix(unit)
+
+    @property
+    def _core(self) -> str:
+        """The name of the metric that this one is a variant of: on leading units, as a distance, counted otherwise."""
+        base = self._base
+        for variant in (LEADING, DISTANCE):
+            if found := variant.fullmatch(base):
+                base = found[1]
+        return base.removesuffix("_simctg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +150,11 @@ class Row:
     error: str | None
     measured: Mapping[str, Measurement]
 
+    @property
+    def is_human(self) -> bool:
+        """Whether people wrote the texts: the references of the prompts."""
+        return self.strategy == HUMAN
+
     def value(self, metric: Metric) -> float | None:
         """The value, or None where it is missing."""
         found = self.measured.get(metric.name)
@@ -105,33 +168,46 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The cells in the order of the manifest, and every metric in the order of GROUPS."""
+    """The cells in the order of the manifest, people's texts last, and every metric in the order of GROUPS."""
 
     rows: tuple[Row, ...]
     metrics: tuple[Metric, ...]
 
     def find(self, *names: str) -> Metric | None:
-        """The first of these metrics that has a value in some cell; over tokens, else characters, else words."""
-        by_name = {metric.name: metric for metric in self.metrics}
-        for name in (name + unit for name in names for unit in N_GRAM_UNITS):
-            metric = by_name.get(name)
-            if metric and any(row.value(metric) is not None for row in self.rows):
-                return metric
-        return None
+        """The first of these metrics that has a value in some cell, whatever unit it was counted in."""
+        of_name = (metric for name in names for metric in self.measured if metric.plain == name)
+        return next(of_name, None)
 
     @property
     def headline(self) -> tuple[Metric, ...]:
         """The metrics of the short table: those of HEADLINE that were measured, else the first eight."""
-        wanted = [name + unit for name in HEADLINE for unit in N_GRAM_UNITS]
-        found = sorted((m for m in self.metrics if m.name in wanted), key=lambda m: wanted.index(m.name))
+        found = [m for name in HEADLINE for m in self.metrics if m.plain == name]
         return tuple(found) or self.metrics[:8]
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics that have a value in some cell."""
+        return tuple(m for m in self.metrics if any(row.value(m) is not None for row in self.rows))
+
+    @property
+    def unmeasured(self) -> dict[str, list[str]]:
+        """Why the others have none, and their names: one entry for each reason."""
+        reasons: dict[str, list[str]] = {}
+        for metric in self.metrics:
+            rows = [row for row in self.rows if not row.error]
+            if rows and all(row.value(metric) is None for row in rows):
+                told = dict.fromkeys(row.missing_reason(metric) for row in rows if not row.is_human) or {"": None}
+                reasons.setdefault("; ".join(told), []).append(metric.name)
+        return reasons
 
     def best(self, metric: Metric) -> float | None:
         """The value that is better than all others for certain: its interval lies apart from each of theirs.
 
-        None where no side is better, or where an interval is missing: no difference is claimed without one.
+        None where no side is better, or where an interval is missing: no difference is claimed without one. People's
+        texts do not compete.
         """
-        found = [m for row in self.rows if (m := row.measured.get(metric.name)) is not None and m.value is not None]
+        rows = [row for row in self.rows if not row.is_human]
+        found = [m for row in rows if (m := row.measured.get(metric.name)) is not None and m.value is not None]
         intervals = [(m.ci_low, m.ci_high) for m in found if m.ci_low is not None and m.ci_high is not None]
         if metric.direction == "none" or len(found) < 2 or len(intervals) < len(found):
             return None
@@ -148,8 +224,8 @@ def labels(manifest: Mapping[str, Any]) -> dict[str, str]:
     cells = manifest["cells"]
     varying = [key for key in ("model", "prompts", "seed") if len({cell[key] for cell in cells}) > 1]
     names = {}
-    for cell in cells:
-        extras = [f"seed={cell[key]}" if key == "seed" else str(cell[key]) for key in varying]
+    for cell in (*cells, *(manifest.get("references") or ())):
+        extras = [f"seed={cell[key]}" if key == "seed" else str(cell[key]) for key in varying if key in cell]
         names[str(cell["id"])] = one_line(" · ".join([str(cell["strategy"]), *extras]))
     count = Counter(names.values())
     return {cell: f"{name} #{cell}" if count[name] > 1 else name for cell, name in names.items()}
@@ -174,11 +250,11 @@ def compare(run: Run) -> Comparison:
             model=str(cell["model"]),
             prompts=str(cell["prompts"]),
             strategy=str(cell["strategy"]),
-            seed=cell["seed"],
+            seed=cell.get("seed"),
             error=errors.pop(str(cell["id"]), None),
             measured=measured.get(str(cell["id"]), {}),
         )
-        for cell in run.manifest["cells"]
+        for cell in (*run.manifest["cells"], *(run.manifest.get("references") or ()))
     ]
     ordered = tuple(sorted(metrics.values(), key=lambda metric: metric.place))
     return Comparison(rows=(*rows, *_unlisted(errors)), metrics=ordered)

@@ -6,20 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from decodebench.errors import StoreError
-from decodebench.records import Generation, Measurement, Timing
+from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Timing
 from decodebench.store import read_manifest
 from decodebench.tables import read_records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a run folder holds. `timings` is empty where the run has no latency.parquet."""
+    """What a run folder holds; a table that the run has no need of is empty. `references` are people's texts."""
 
     path: Path
     manifest: Mapping[str, Any]
     generations: tuple[Generation, ...]
     measurements: tuple[Measurement, ...]
     timings: tuple[Timing, ...]
+    references: tuple[Generation, ...] = ()
+    curves: tuple[CurvePoint, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    ranking: tuple[Rank, ...] = ()
 
     @property
     def errors(self) -> dict[str, str]:
@@ -44,8 +48,14 @@ def load(run_dir: Path) -> Run:
         generations=tuple(read_records(run_dir / "generations.parquet", Generation, optional=may_lack)),
         measurements=tuple(read_records(run_dir / "measurements.parquet", Measurement, optional=may_lack)),
         timings=tuple(read_records(run_dir / "latency.parquet", Timing, optional=True)),
+        references=tuple(read_records(run_dir / "references.parquet", Generation, optional=True)),
+        curves=tuple(read_records(run_dir / "curves.parquet", CurvePoint, optional=True)),
+        differences=tuple(read_records(run_dir / "differences.parquet", Difference, optional=True)),
+        ranking=tuple(read_records(run_dir / "ranking.parquet", Rank, optional=True)),
     )
     _check_cells("generations.parquet", (each.cell for each in run.generations), cells)
+    cells |= {str(entry["id"]) for entry in manifest.get("references") or ()}
+    _check_cells("references.parquet", (each.cell for each in run.references), cells)
     _check_cells("measurements.parquet", (each.cell for each in run.measurements), cells)
     return run
 

@@ -6,6 +6,7 @@ from html import escape
 from tabulate import tabulate
 
 from decodebench.report import summary
+from decodebench.report.claims import Claim, Claims, claims
 from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.folder import Run
 from decodebench.report.formats import interval, markdown_fence, markdown_inline, one_line, superscript
@@ -20,6 +21,7 @@ def markdown(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) 
         *_opening(run),
         *_failed(comparison),
         *_comparison(comparison),
+        *_claims(claims(run, comparison)),
         *_texts(list(by_prompt(run, comparison))),
         *_plots(plots),
         *_details(run, comparison),
@@ -51,6 +53,19 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
         "**bold**: better than all others, the intervals apart."
     )
     yield _lines([legend], _notes(comparison, metrics))
+
+
+def _claims(tables: Sequence[Claims]) -> Iterator[str]:
+    for table in tables:
+        yield f"## {markdown_inline(table.title)}"
+        body = [[markdown_inline(label), *map(_claim, cells)] for label, cells in table.rows]
+        yield _pipe_table(["strategy", *map(markdown_inline, table.header)], body)
+        yield _lines([markdown_inline(note) for note in table.notes])
+
+
+def _claim(claim: Claim) -> str:
+    text = f"**{markdown_inline(claim.text)}**" if claim.strong else markdown_inline(claim.text)
+    return f"{text} {markdown_inline(claim.small)}".rstrip()
 
 
 def _notes(comparison: Comparison, metrics: Sequence[Metric]) -> list[str]:
@@ -105,7 +120,12 @@ def _details(run: Run, comparison: Comparison) -> Iterator[str]:
     if comparison.metrics:
         yield "## Every metric"
         yield _every_metric(comparison)
-        if notes := _notes(comparison, comparison.metrics):
+        notes = _notes(comparison, comparison.measured)
+        notes += [
+            markdown_inline(f"Not measured: {', '.join(names)} ({reason}).")
+            for reason, names in comparison.unmeasured.items()
+        ]
+        if notes:
             yield _lines(notes)
     for title, known in summary.details(run):
         yield f"## {title}"
@@ -129,9 +149,9 @@ def _table(comparison: Comparison, metrics: Sequence[Metric]) -> str:
 def _every_metric(comparison: Comparison) -> str:
     """Every metric as a row, the cells that did not fail as columns."""
     rows = [row for row in comparison.rows if not row.error]
-    marks = footnotes(comparison, comparison.metrics)
+    marks = footnotes(comparison, comparison.measured)
     body = [
-        [_title(metric), *(_value(comparison, row, metric, marks) for row in rows)] for metric in comparison.metrics
+        [_title(metric), *(_value(comparison, row, metric, marks) for row in rows)] for metric in comparison.measured
     ]
     return _pipe_table(["metric", *(markdown_inline(row.label) for row in rows)], body)
 

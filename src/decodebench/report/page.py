@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from decodebench.report import summary
+from decodebench.report.claims import claims
 from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.folder import Run
 from decodebench.report.fonts import font_face
@@ -50,7 +51,9 @@ def page(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) -> s
         "details": summary.details(run),
         "failed": [row for row in comparison.rows if row.error],
         "headline": table(comparison, metrics),
-        "everything": table(comparison, comparison.metrics),
+        "everything": table(comparison, comparison.measured),
+        "unmeasured": comparison.unmeasured,
+        "claims": claims(run, comparison),
         "plots": [plot for plot in plots if isinstance(plot, Plot)],
         "left_out": [plot for plot in plots if isinstance(plot, LeftOut)],
         "prompts": list(by_prompt(run, comparison)),

@@ -36,7 +36,7 @@ def _below(comparison: Comparison, metrics: Sequence[Metric]) -> list[str]:
     intervals = has_intervals(comparison, metrics)
     if not intervals:
         lines += certainty(comparison, metrics)[:1]
-    hidden = len(comparison.metrics) - len(metrics)
+    hidden = len(comparison.measured) - len(metrics)
     more = [f"{hidden} more metric{'s' if hidden > 1 else ''}"] if hidden > 0 else []
     more += ["the intervals"] if intervals else []
     return [*lines, f"{' and '.join(more)}: in comparison.csv and in the report"] if more else lines

@@ -30,7 +30,7 @@ def by_prompt(run: Run, comparison: Comparison) -> Iterator[PromptTexts]:
     """
     set_of = {row.cell: row.prompts for row in comparison.rows}
     found: dict[tuple[str, str, str], dict[str, list[Generation]]] = {}
-    for each in run.generations:
+    for each in (*run.generations, *run.references):
         key = (set_of[each.cell], each.prompt_id, each.prompt)
         found.setdefault(key, {}).setdefault(each.cell, []).append(each)
     for (prompts, prompt_id, prompt), cells in found.items():
@@ -44,11 +44,12 @@ def by_prompt(run: Run, comparison: Comparison) -> Iterator[PromptTexts]:
 
 def facts(text: Generation) -> str:
     """Which text it is, its length, why it stopped, and the mean log-probability of its tokens under the raw model."""
-    stopped = {"eos": "ended", "length": "cut"}.get(text.finish_reason, text.finish_reason)
+    stopped = {"eos": "ended", "length": "cut", "end": "as given"}.get(text.finish_reason, text.finish_reason)
     scored = [each for each in text.token_logprobs if each is not None]
     mean = f" · mean logprob {number(math.fsum(scored) / len(scored))}" if scored else ""
-    count = f"{text.delivered_tokens} token{'' if text.delivered_tokens == 1 else 's'}"
-    return f"{_kind(text)} {text.sample} · {count}, {stopped}{mean}"
+    count = f"{text.delivered_tokens} token{'' if text.delivered_tokens == 1 else 's'}, "
+    known = text.token_ids or text.finish_reason != "end"  # a text that was given may have no tokens
+    return f"{_kind(text)} {text.sample} · {count if known else ''}{stopped}{mean}"
 
 
 def more(texts: Sequence[Generation]) -> str:

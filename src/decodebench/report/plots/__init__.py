@@ -1,6 +1,10 @@
-"""The plots of a run: each metric by strategy, repetition against diversity, quality against latency."""
+"""The plots of a run: repetition against diversity, quality against latency, curves, each metric by strategy."""
 
+from collections.abc import Sequence
+
+from decodebench.records import CurvePoint
 from decodebench.report.comparison import Comparison
+from decodebench.report.plots.curves import curve_plot
 from decodebench.report.plots.drawing import LeftOut, Plot, plot_style
 from decodebench.report.plots.panels import metric_panels
 from decodebench.report.plots.scatter import scatter_plot
@@ -8,7 +12,7 @@ from decodebench.report.plots.scatter import scatter_plot
 __all__ = ["LeftOut", "Plot", "draw_all"]
 
 
-def draw_all(comparison: Comparison) -> tuple[Plot | LeftOut, ...]:
+def draw_all(comparison: Comparison, curves: Sequence[CurvePoint] = ()) -> tuple[Plot | LeftOut, ...]:
     """Every plot of the report, in its order."""
     with plot_style():
         return (
@@ -25,6 +29,22 @@ def draw_all(comparison: Comparison) -> tuple[Plot | LeftOut, ...]:
                 title="Quality against latency",
                 across=("e2e_s", "tok_per_s"),
                 up=("diversity", "distinct_2"),
+            ),
+            curve_plot(
+                comparison,
+                curves,
+                name="surprisal",
+                curve="surprisal",
+                title="Surprisal against position",
+                says="surprisal (nats per token)",
+            ),
+            curve_plot(
+                comparison,
+                curves,
+                name="repetition_position",
+                curve="rep_4",
+                title="Repetition against position",
+                says="share of 4-grams that the text had before",
             ),
             metric_panels(comparison),
         )

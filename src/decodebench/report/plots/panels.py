@@ -33,7 +33,8 @@ def metric_panels(comparison: Comparison) -> Plot | LeftOut:
     """Small multiples in groups: a panel for each metric that tells cells apart, a line for each cell."""
     name, title = "metrics", "Each metric by strategy"
     rows = measured(comparison)
-    known = [m for m in comparison.metrics if any(finite(row, m) is not None for _, row in rows)]
+    measured_ = [m for m in comparison.metrics if any(finite(row, m) is not None for _, row in rows)]
+    known = [metric for metric in measured_ if metric.is_drawn]
     same = [metric for metric in known if _same_for_all(metric, rows)]
     metrics = [metric for metric in known if metric not in same]
     same_note = [f"The same for all, not drawn: {', '.join(_told(metric, rows) for metric in same)}."] if same else []

@@ -1,0 +1,23 @@
+"""Commands over stored runs and texts, and the list of strategies: one module each, with its arguments and `--help`."""
+
+from collections.abc import Callable, Sequence
+
+from decodebench.commands.export import export
+from decodebench.commands.report import report
+from decodebench.commands.score import score
+from decodebench.commands.strategies import strategies
+from decodebench.errors import ConfigError, allowed_names
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "report": report,
+    "score": score,
+    "export": export,
+    "strategies": strategies,
+}
+
+
+def command(name: str) -> Callable[[Sequence[str]], None]:
+    """The command of that name: it takes the words after its name. Raises ConfigError where there is none."""
+    if name not in COMMANDS:
+        raise ConfigError(f"{name}: unknown command; {allowed_names(name, COMMANDS)} (see --help)")
+    return COMMANDS[name]

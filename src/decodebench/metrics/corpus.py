@@ -1,0 +1,108 @@
+"""What a metric sees: the texts of one cell, by prompt, and what they are held against."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from decodebench.metrics import repetition
+from decodebench.metrics.texts import Unit, cut
+from decodebench.records import HUMAN, Generation, Reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A generation beside its content cut into units (the EOS that ended it left out), and what a scorer said of it."""
+
+    generation: Generation
+    units: tuple[Hashable, ...]
+    reading: Reading | None = None
+    _counts: dict[tuple[int, bool], tuple[float, float]] = field(default_factory=dict, compare=False, repr=False)
+
+    def ngrams(self, n: int, *, drop_last: bool = False) -> tuple[float, float]:
+        """Unique and all n-grams, counted once: (0, 0) where the text is shorter than n units."""
+        key = (n, drop_last)
+        if key not in self._counts:
+            self._counts[key] = repetition.ngram_counts(self.units, n, drop_last=drop_last)
+        return self._counts[key]
+
+    def leading(self, length: int) -> "Text | None":
+        """The text cut to so many units; None where it is shorter."""
+        units = repetition.leading(self.units, length)
+        return None if units is None else replace(self, units=tuple(units), _counts={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The texts of one cell, in a fixed order of prompts and samples, so that no value depends on the order of storage.
+
+    `prompts` has all that each prompt returned; `human` the references of the same prompts (None: there are none);
+    `vocabulary` the number of tokens that the model can choose from, None where it is not known.
+    """
+
+    prompts: Mapping[str, tuple[Text, ...]]
+    human: "Corpus | None" = None
+    vocabulary: int | None = None
+
+    @cached_property
+    def counted(self) -> dict[str, tuple[Text, ...]]:
+        """The texts that stand for each prompt: every sample, but only the best text of a search."""
+        return {
+            prompt_id: tuple(t for t in texts if not t.generation.is_search or t.generation.sample == 0)
+            for prompt_id, texts in self.prompts.items()
+        }
+
+    @property
+    def texts(self) -> Iterable[Text]:
+        """All of them."""
+        return (text for texts in self.prompts.values() for text in texts)
+
+    @property
+    def first(self) -> Generation:
+        """Any text of the cell: they share its names."""
+        return next(iter(self.prompts.values()))[0].generation
+
+    def sets(self) -> "list[Corpus]":
+        """The corpus as sets with one counted text for each prompt: the first samples, the second ones, and so on.
+
+        A set of three samples for each prompt is no set of three times as many prompts: strategies with different
+        numbers of samples would differ for that alone.
+        """
+        counted = {prompt_id: texts for prompt_id, texts in self.counted.items() if texts}
+        samples = min(map(len, counted.values()), default=0)
+        return [
+            replace(self, prompts={prompt_id: (texts[at],) for prompt_id, texts in counted.items()})
+            for at in range(samples)
+        ]
+
+    @property
+    def is_human(self) -> bool:
+        """Whether people wrote these texts."""
+        return self.first.strategy == HUMAN
+
+    def leading(self, length: int) -> "Corpus":
+        """Every text cut to so many units, the shorter ones left out."""
+        cut_ = {
+            prompt_id: tuple(short for text in texts if (short := text.leading(length)) is not None)
+            for prompt_id, texts in self.prompts.items()
+        }
+        return replace(self, prompts={prompt_id: texts for prompt_id, texts in cut_.items() if texts})
+
+
+def corpus(
+    generations: Sequence[Generation],
+    *,
+    unit: Unit = "tokens",
+    readings: Iterable[Reading] = (),
+    human: Corpus | None = None,
+    vocabulary: int | None = None,
+) -> Corpus:
+    """The corpus of one cell's records."""
+    read = {(reading.prompt_id, reading.sample): reading for reading in readings}
+    prompts: dict[str, list[Text]] = {}
+    ordered = sorted(generations, key=lambda g: (g.prompt_id, g.sample))
+    for generation, units in zip(ordered, cut(ordered, unit), strict=True):
+        text = Text(generation=generation, units=units, reading=read.get((generation.prompt_id, generation.sample)))
+        prompts.setdefault(generation.prompt_id, []).append(text)
+    return Corpus(
+        prompts={prompt_id: tuple(texts) for prompt_id, texts in prompts.items()}, human=human, vocabulary=vocabulary
+    )

@@ -1,0 +1,112 @@
+"""The two kinds of metrics: those that are a mean over prompts, and those of a whole set of texts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from decodebench.metrics.corpus import Corpus, Text
+from decodebench.records import Direction
+from decodebench.stats import SUBSETS, Finish, identity
+
+Level = Literal["text", "set", "prompt", "samples", "corpus"]
+"""Where the value arises: `text`: of each text, averaged; `set`: one ratio of sums over all texts (both from the
+counted texts: every sample, but only rank 0 of a search); `prompt`: the sum over all that was returned for a prompt;
+`samples`: between all texts that a prompt returned, averaged over prompts; `corpus`: of a set with one counted text for
+each prompt, averaged over the samples."""
+
+Need = Literal["logprobs", "generated", "reading", "human"]
+"""What the records must have for a metric to exist at all."""
+
+WITHOUT: dict[Need, str] = {
+    "logprobs": "the texts have no log-probabilities",
+    "generated": "the texts were given, not generated",
+    "reading": "no scorer has read the texts (scorer.id=self, or another model)",
+    "human": "the prompts have no references",
+}
+"""The reason where a need is not met."""
+
+Stats = tuple[float, ...]
+Index = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric that is made of means over prompts: what it keeps of a text, and how that becomes one value.
+
+    `per_text` gives the K numbers that suffice (None: this text has no value and is left out); they are averaged (level
+    `prompt`: summed) within each prompt, then over prompts; `finish` makes the value of the K means. At the level
+    `samples` it is `per_prompt` that gives them, from all texts of a prompt. `missing` is the reason where nothing is
+    left. `by_unit`: depends on the unit that texts are cut into; `{unit}` stands for its name. `share`: 0 or 1 for each
+    text. `repeats`: measured on leading units too, so that long texts do not repeat more for being long.
+    """
+
+    name: str
+    level: Level
+    direction: Direction
+    unit: str = "1"
+    version: str = "1"
+    per_text: Callable[[Text], Stats | None] = lambda text: None
+    per_prompt: Callable[[Sequence[Text]], Stats | None] | None = None
+    finish: Finish = identity
+    missing: str = "no text"
+    needs: tuple[Need, ...] = ()
+    by_unit: bool = False
+    share: bool = False
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetValue:
+    """A metric of a whole set, ready to be taken of some of its prompts: `of` gets their places, 0 to `prompts` - 1.
+
+    `subsets` is for how many of them there is time; `no_interval` says why it is not taken of any.
+    """
+
+    of: Callable[[Index], float | None]
+    prompts: int
+    subsets: int = SUBSETS
+    no_interval: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMetric:
+    """A metric of a set of texts, which no mean over prompts gives.
+
+    `prepare` does once what all subsets share; it gives a reason where there can be no value, and `missing` is the
+    reason where the subset of all prompts has none.
+    """
+
+    name: str
+    direction: Direction
+    prepare: Callable[[Corpus], SetValue | str]
+    unit: str = "1"
+    version: str = "1"
+    level: Level = "corpus"
+    missing: str = "no text"
+    needs: tuple[Need, ...] = ()
+    by_unit: bool = False
+    repeats: bool = False
+
+
+AnyMetric = Metric | SetMetric
+
+
+def unmet(needs: Sequence[Need], corpus: Corpus) -> str | None:
+    """Why these records cannot have the metric; None where they can."""
+    reason = next((WITHOUT[need] for need in needs if not _met(need, corpus)), None)
+    return "these are the references themselves" if reason == WITHOUT["human"] and corpus.is_human else reason
+
+
+def _met(need: Need, corpus: Corpus) -> bool:
+    if need == "human":
+        return corpus.human is not None
+    if need == "reading":
+        return any(text.reading is not None for text in corpus.texts)
+    if need == "generated":
+        return any(text.generation.finish_reason != "end" for text in corpus.texts)
+    return any(text.generation.token_logprobs for text in corpus.texts) or not any(
+        text.generation.finish_reason == "end" for text in corpus.texts
+    )

@@ -1,0 +1,68 @@
+"""Rows of the table of metrics: how the texts of a prompt, and those of a set, differ from each other, and from
+people's."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from decodebench.metrics import samples, sets, spread
+from decodebench.metrics.corpus import Text
+from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric, Stats
+from decodebench.records import Direction
+
+
+def _between(name: str, direction: Direction, of: Callable[..., float | None], unit: str = "1") -> Metric:
+    """A metric of the units of all texts of a prompt, where it returned several."""
+
+    def per_prompt(texts: Sequence[Text]) -> Stats | None:
+        value = of([text.units for text in texts]) if len(texts) > 1 else None
+        return None if value is None else (value,)
+
+    return Metric(
+        name=name,
+        level="samples",
+        direction=direction,
+        unit=unit,
+        per_prompt=per_prompt,
+        missing="no prompt has two texts to compare",
+        by_unit=True,
+    )
+
+
+def _vendi(texts: Sequence[Text]) -> Stats | None:
+    rows = sets.embeddings(texts)
+    value = spread.vendi_score(rows) if len(rows) > 1 else None
+    return None if value is None else (value,)
+
+
+BETWEEN: tuple[AnyMetric, ...] = (
+    _between("self_bleu", "lower", samples.self_bleu),
+    *(_between(f"pair_distinct_{n}", "higher", partial(samples.pair_distinct, n=n)) for n in (2, 3, 4)),
+    _between("distinct_texts", "higher", samples.distinct_texts, unit="texts"),
+    Metric(
+        name="vendi_samples",
+        level="samples",
+        direction="higher",
+        unit="texts",
+        per_prompt=_vendi,
+        missing="no prompt has two texts with tokens",
+        needs=("reading",),
+    ),
+    SetMetric(
+        name="vendi",
+        direction="higher",
+        unit="texts",
+        prepare=sets.vendi,
+        missing="no text has a token",
+        needs=("reading",),
+    ),
+    SetMetric(name="compression_ratio", direction="lower", prepare=sets.compression, missing="the texts are all empty"),
+)
+
+HUMAN: tuple[AnyMetric, ...] = (
+    SetMetric(
+        name="mauve",
+        direction="higher",
+        prepare=sets.mauve,
+        needs=("human", "reading"),
+    ),
+)

@@ -1,0 +1,131 @@
+"""Rows of the table of metrics: how much of a text, and of a set of texts, says the same again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from decodebench.metrics import repetition, sets
+from decodebench.metrics.corpus import Text
+from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric, Stats
+
+
+def _counts(*lengths: int, drop_last: bool = False) -> Callable[[Text], Stats]:
+    """Unique and all n-grams of a text, for each of these n."""
+    return lambda text: tuple(count for n in lengths for count in text.ngrams(n, drop_last=drop_last))
+
+
+def _distinct(text: Text, n: int) -> Stats | None:
+    unique, total = text.ngrams(n)
+    return (unique / total,) if total else None
+
+
+def _seq_rep(text: Text, n: int) -> Stats | None:
+    unique, total = text.ngrams(n)
+    return (1 - unique / total,) if total else None
+
+
+def _loop_onset(text: Text) -> Stats | None:
+    onset = repetition.loop_onset(text.units)
+    return None if onset is None else (float(onset),)
+
+
+def _ngram_metric(name: str, n: int) -> Metric:
+    """What the metrics of n-grams share; this one is a mean over texts."""
+    return Metric(
+        name=f"{name}_{n}",
+        level="text",
+        direction="lower",
+        missing=f"no text has {n} {{unit}}",
+        by_unit=True,
+        repeats=True,
+    )
+
+
+def distinct(n: int) -> Metric:
+    """distinct_n of each text."""
+    return replace(_ngram_metric("distinct", n), direction="higher", per_text=partial(_distinct, n=n))
+
+
+def seq_rep(n: int) -> Metric:
+    """seq_rep_n of each text."""
+    return replace(_ngram_metric("seq_rep", n), per_text=partial(_seq_rep, n=n))
+
+
+def rep(n: int, *, drop_last: bool = False) -> Metric:
+    """rep_n, pooled; `drop_last` leaves out the last n-gram of each text."""
+    per_text = _counts(n, drop_last=drop_last)
+    return replace(_ngram_metric("rep", n), level="set", per_text=per_text, finish=repetition.rep)
+
+
+def diversity(*, drop_last: bool = False) -> Metric:
+    """The product of 1 - rep_n for n = 2, 3, 4."""
+    return Metric(
+        name="diversity",
+        level="set",
+        direction="higher",
+        per_text=_counts(2, 3, 4, drop_last=drop_last),
+        finish=repetition.diversity,
+        missing="no text has 4 {unit}",
+        by_unit=True,
+        repeats=True,
+    )
+
+
+def set_distinct(n: int) -> SetMetric:
+    """distinct-n over all texts as one."""
+    return SetMetric(
+        name=f"set_distinct_{n}",
+        direction="higher",
+        prepare=partial(sets.distinct, n=n),
+        missing=f"no text has {n} {{unit}}",
+        by_unit=True,
+        repeats=True,
+    )
+
+
+REPETITION: tuple[AnyMetric, ...] = (
+    *map(distinct, (1, 2, 3, 4)),
+    *map(seq_rep, (2, 3, 4)),
+    *map(rep, (2, 3, 4)),
+    diversity(),
+    Metric(
+        name="longest_repeat",
+        level="text",
+        direction="lower",
+        unit="{unit}",
+        per_text=lambda text: (float(repetition.longest_repeat(text.units)),),
+        by_unit=True,
+        repeats=True,
+    ),
+    Metric(
+        name="loop_share",
+        level="text",
+        direction="lower",
+        per_text=lambda text: (float(repetition.loop_period(text.units) is not None),),
+        by_unit=True,
+        share=True,
+        repeats=True,
+    ),
+    Metric(
+        name="loop_onset",
+        level="text",
+        direction="none",
+        unit="{unit}",
+        per_text=_loop_onset,
+        missing="no text ends in a loop",
+        by_unit=True,
+        repeats=True,
+    ),
+    *map(set_distinct, (1, 2, 3, 4)),
+    SetMetric(
+        name="ead",
+        direction="higher",
+        prepare=sets.ead,
+        missing="no text has a token",
+        by_unit=True,
+        repeats=True,
+    ),
+    SetMetric(
+        name="zipf", direction="none", prepare=sets.zipf, missing="no two ranks of {unit} to compare", by_unit=True
+    ),
+)

@@ -1,0 +1,111 @@
+"""Metrics of a whole set of texts, made ready to be taken of any subset of its prompts."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from decodebench.metrics import humans, repetition, spread
+from decodebench.metrics.corpus import Corpus, Text
+from decodebench.metrics.kinds import Index, SetValue, Stats
+from decodebench.stats import Array
+
+FEW_SUBSETS = 20
+"""For what has to look at the texts themselves in each subset: a tenth of a second for a thousand of them."""
+
+
+def distinct(corpus: Corpus, *, n: int) -> SetValue:
+    """Unique n-grams of all texts / n-grams of all texts (Li et al. 2016)."""
+    grams = repetition.NgramSet(_units(corpus), n)
+    return SetValue(of=grams.distinct, prompts=len(corpus.counted))
+
+
+def ead(corpus: Corpus) -> SetValue | str:
+    """Expectation-adjusted distinct-1 (Liu et al. 2022), over tokens of a vocabulary of known size."""
+    vocabulary = corpus.vocabulary
+    if vocabulary is None:
+        return "the size of the vocabulary is known for the tokens of a model only"
+    grams = repetition.NgramSet(_units(corpus), 1)
+
+    def of(prompts: Index) -> float | None:
+        unique, total = grams.counts(prompts)
+        return repetition.ead(unique, total, vocabulary)
+
+    return SetValue(of=of, prompts=len(corpus.counted))
+
+
+def zipf(corpus: Corpus) -> SetValue:
+    """The exponent of the rank-frequency line of the units (repetition.zipf_exponent)."""
+    grams = repetition.NgramSet(_units(corpus), 1)
+    return SetValue(
+        of=lambda prompts: repetition.zipf_exponent(grams.frequencies(prompts)), prompts=len(corpus.counted)
+    )
+
+
+def compression(corpus: Corpus) -> SetValue:
+    """UTF-8 bytes of the texts / bytes once they are compressed together (spread.compression_ratio)."""
+    texts = [[text.generation.text for text in of_prompt] for of_prompt in corpus.counted.values()]
+
+    def of(prompts: Index) -> float | None:
+        return spread.compression_ratio([text for prompt in prompts for text in texts[prompt]])
+
+    return SetValue(of=of, prompts=len(texts), subsets=FEW_SUBSETS)
+
+
+def embeddings(texts: Iterable[Text]) -> Array:
+    """One row for each text that the scorer found a token in."""
+    rows = [text.reading.embedding for text in texts if text.reading is not None and text.reading.embedding]
+    return np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))
+
+
+def vendi(corpus: Corpus) -> SetValue:
+    """How many different texts the set is worth, by the scorer's embeddings (spread.vendi_score)."""
+    rows = [embeddings(texts) for texts in corpus.counted.values()]
+    return SetValue(
+        of=lambda prompts: spread.vendi_score(_stacked([rows[prompt] for prompt in prompts])),
+        prompts=len(rows),
+        subsets=FEW_SUBSETS,
+    )
+
+
+def mauve(corpus: Corpus) -> SetValue | str:
+    """MAUVE between these texts and people's, on the scorer's embeddings (humans.mauve); not taken of subsets."""
+    ours, theirs = _beside_human(corpus)
+    human_ND, ours_ND = (_stacked([embeddings(texts) for texts in side]) for side in (theirs, ours))
+    found = humans.mauve(human_ND, ours_ND)
+    if found.value is None:
+        return str(found.reason)
+    return SetValue(of=lambda prompts: found.value, prompts=len(ours), no_interval=found.reason)
+
+
+def human_distance(corpus: Corpus, *, per_text: Callable[[Text], Stats | None]) -> SetValue | str:
+    """1-Wasserstein distance of the texts' values from those of people's continuations of the same prompts."""
+    ours, theirs = ([_values(texts, per_text) for texts in side] for side in _beside_human(corpus))
+    if not all(np.isfinite(values).all() for values in (*ours, *theirs)):
+        return "not a finite number for every text"
+
+    def of(prompts: Index) -> float | None:
+        a, b = (np.concatenate([np.empty(0), *(side[prompt] for prompt in prompts)]) for side in (ours, theirs))
+        return humans.distribution_distance(a, b)
+
+    return SetValue(of=of, prompts=len(ours))
+
+
+def _beside_human(corpus: Corpus) -> tuple[list[Sequence[Text]], list[Sequence[Text]]]:
+    """The counted texts of the prompts that have references, and these references."""
+    human = corpus.human.counted if corpus.human is not None else {}
+    shared = [prompt_id for prompt_id in corpus.counted if prompt_id in human]
+    return [corpus.counted[prompt_id] for prompt_id in shared], [human[prompt_id] for prompt_id in shared]
+
+
+def _values(texts: Sequence[Text], per_text: Callable[[Text], Stats | None]) -> Array:
+    found = [stats[0] for text in texts if (stats := per_text(text)) is not None]
+    return np.array(found, dtype=np.float64)
+
+
+def _units(corpus: Corpus) -> list[list[Sequence[object]]]:
+    return [[text.units for text in texts] for texts in corpus.counted.values()]
+
+
+def _stacked(parts: Sequence[Array]) -> Array:
+    kept = [part for part in parts if len(part)]
+    return np.concatenate(kept) if kept else np.empty((0, 0))

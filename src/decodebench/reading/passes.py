@@ -1,0 +1,194 @@
+"""The pass of a scorer over a run: which model reads which cells, and what is kept of it."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from decodebench.config import typed
+from decodebench.device import cpu_threads, fastest_exact_products
+from decodebench.errors import ConfigError, DecodebenchError, ModelError, PromptError, StoreError
+from decodebench.model_config import SCORERS, SELF, ModelConfig, ScorerConfig
+from decodebench.models import LoadedModel, load
+from decodebench.reading.files import ReadingFiles
+from decodebench.reading.texts import Item, prompt_tokens, read_texts, text_tokens
+from decodebench.records import Generation, Reading
+from decodebench.store import locked, read_manifest
+from decodebench.tables import read_records, write_json
+
+log = logging.getLogger(__name__)
+
+Texts = Mapping[str, Sequence[Generation]]
+"""Cell id -> its texts."""
+
+
+class SecondPass:
+    """The readings of a run by the scorer of its configuration. `unread` says of cells why they could not be read."""
+
+    def __init__(self, run_dir: Path, config: ScorerConfig) -> None:
+        self._run_dir, self._config = run_dir, config
+        self._files: ReadingFiles | None = None
+        self.scorer: Mapping[str, Any] | None = None
+        self.unread: dict[str | None, str] = {}
+
+    def own(self, loaded: LoadedModel, manifest: Mapping[str, Any], label: str, texts: Texts) -> None:
+        """Let the model of this label in the manifest read what it generated, and the references of its prompts."""
+        self._open({"id": SELF, "fingerprint": None, "dtype": None})
+        mine = {cell: place for cell, place in places(manifest).items() if place.model == label}
+        self._read(loaded, mine, texts)
+
+    def other(self, device: str, manifest: Mapping[str, Any], texts: Texts) -> None:
+        """Load the scorer, on this device, and let it read every cell. Raises ModelError where it cannot be loaded."""
+        try:
+            loaded = load(self._config.model(device), announce=log.info)
+        except DecodebenchError as error:
+            why = " ".join(str(error.__cause__ or error).split())[:300]
+            raise ModelError(f"scorer.id={self._config.id}: could not be loaded; {SCORERS} ({why})") from error
+        self._open({"id": self._config.id, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype})
+        self._read(loaded, places(manifest), texts)
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Write readings.parquet, if anything was there to be read."""
+        if self._files is not None:
+            self._files.finish(places(manifest))
+
+    def _open(self, scorer: Mapping[str, Any]) -> None:
+        if self._files is None:
+            self._files, self.scorer = ReadingFiles(self._run_dir, scorer), scorer
+
+    def _read(self, loaded: LoadedModel, cells: "Mapping[str, Place]", texts: Texts) -> None:
+        if self._files is None:
+            raise ValueError("no scorer yet")
+        todo: dict[str, list[Item]] = {}
+        tokens = self._own_tokens if self._config.id == SELF else self._other_tokens
+        for cell, place in cells.items():
+            try:
+                items = tokens(loaded, place, texts.get(cell, ()))
+            except (ModelError, PromptError, ConfigError) as error:
+                self.unread[cell] = str(error)
+                continue
+            if self._files.stored(cell) != {(i.prompt_id, i.sample): i.scored_ids for i in items}:
+                todo[cell] = items
+        total = sum(len(item.ids) for items in todo.values() for item in items)
+        title = f"reading {sum(map(len, todo.values()))} texts"
+        with (
+            fastest_exact_products(loaded.device, loaded.model.dtype),
+            logging_redirect_tqdm(),
+            tqdm(total=total, unit="tok", desc=title, disable=None) as bar,
+        ):
+            for cell, items in todo.items():
+                try:
+                    found = {
+                        _key(r): r for r in read_texts(loaded, items, scorer=str(self._config.id), tick=bar.update)
+                    }
+                except (ModelError, PromptError) as error:
+                    self.unread[cell] = str(error)
+                else:
+                    self._files.put(cell, [found[item.prompt_id, item.sample] for item in items])
+
+    @staticmethod
+    def _own_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
+        """What was fed and delivered while decoding, the EOS included."""
+        prompt_ids = cache(lambda text: prompt_tokens(loaded, text, place.template))
+        return [_item(g, prompt_ids(g.prompt), g.token_ids, g.finish_reason == "eos") for g in texts]
+
+    @staticmethod
+    def _other_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
+        """Prompt and text, each by the scorer's own tokenizer. A template of words around the prompt belongs to what
+        the text continues; the markup of the generating model's chat template says nothing to another model.
+        """
+        template = None if place.template == "chat" else place.template
+        prompt_ids = cache(lambda text: prompt_tokens(loaded, text, template))
+        return [_item(g, prompt_ids(g.prompt), text_tokens(loaded, g.text), False) for g in texts]
+
+
+def _item(text: Generation, prompt_ids: tuple[int, ...], token_ids: tuple[int, ...], ended: bool) -> Item:
+    return Item(
+        cell=text.cell,
+        prompt_id=text.prompt_id,
+        sample=text.sample,
+        prompt_ids=prompt_ids,
+        token_ids=token_ids,
+        ended=ended,
+    )
+
+
+def _key(reading: Reading) -> tuple[str, int]:
+    return reading.prompt_id, reading.sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a cell of a manifest says of the prompts of its texts: whose they are, and what is put around them."""
+
+    model: str
+    template: str | None
+
+
+def places(manifest: Mapping[str, Any]) -> dict[str, Place]:
+    """The cells of a manifest that did not fail, and then the references, in its order."""
+    failed = {entry["cell"] for entry in manifest["failed"]}
+    return {
+        entry["id"]: Place(model=entry["model"], template=manifest["prompts"].get(entry["prompts"], {}).get("template"))
+        for entry in (*manifest["cells"], *manifest.get("references", ()))
+        if entry["id"] not in failed
+    }
+
+
+def by_cell(texts: Iterable[Generation]) -> dict[str, list[Generation]]:
+    """Texts by the id of their cell."""
+    found: dict[str, list[Generation]] = {}
+    for text in texts:
+        found.setdefault(text.cell, []).append(text)
+    return found
+
+
+def read_run(run_dir: Path, scorer_id: str, *, dtype: str = "auto") -> None:
+    """Let a scorer read the texts and references of a stored run: readings.parquet, and `scorer` in the manifest.
+
+    `scorer_id` is "self" (the model of the manifest is loaded again, and must have the same weights), a folder, a .gguf
+    file or a hub id. Raises ConfigError, ModelError or StoreError, one line each; where only some cells could not be
+    read, these are in the manifest's `unread`.
+    """
+    config = ScorerConfig(id=scorer_id, dtype=dtype)
+    with locked(run_dir):
+        manifest = dict(read_manifest(run_dir))
+        texts = by_cell(read_records(run_dir / "generations.parquet", Generation))
+        texts |= by_cell(read_records(run_dir / "references.parquet", Generation, optional=True))
+        done = SecondPass(run_dir, config)
+        configs = [entry["config"] for entry in manifest["cells"]]
+        with cpu_threads(configs[0].get("engine", {}).get("threads") if configs else None):
+            if config.id == SELF:
+                for label in dict.fromkeys(place.model for place in places(manifest).values()):
+                    done.own(_load_again(manifest, label), manifest, label, texts)
+            else:
+                done.other(configs[0]["model"].get("device", "auto") if configs else "auto", manifest, texts)
+        if done.unread and done.unread.keys() >= places(manifest).keys():
+            raise ModelError(next(iter(done.unread.values())))
+        done.finish(manifest)
+        unread = [{"cell": cell, "error": error} for cell, error in done.unread.items()]
+        write_json(run_dir / "manifest.json", manifest | {"scorer": done.scorer, "unread": unread})
+    for error in dict.fromkeys(done.unread.values()):
+        log.warning("%s", error)
+
+
+def _load_again(manifest: Mapping[str, Any], label: str) -> LoadedModel:
+    """The model that generated, known to be the same."""
+    entry = manifest["models"].get(label, {})
+    if "config" not in entry:
+        raise ConfigError(
+            f"scorer.id={SELF}: these texts have no model of their own; allowed is a folder of save_pretrained, a "
+            ".gguf file or a hub id"
+        )
+    loaded = load(typed(ModelConfig, entry["config"], "model"), announce=log.info)
+    if (loaded.fingerprint, loaded.dtype) != (entry["fingerprint"], entry["dtype"]):
+        raise StoreError(
+            f"scorer.id={SELF}: model={label} has other weights now ({loaded.fingerprint} {loaded.dtype}) than when it "
+            f"generated these texts ({entry['fingerprint']} {entry['dtype']})"
+        )
+    return loaded

@@ -1,0 +1,106 @@
+"""What a run claims: which differences between strategies are real, and how the strategies rank. Tables of words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from decodebench.records import Difference, Rank
+from decodebench.report.comparison import Comparison, Metric
+from decodebench.report.folder import Run
+from decodebench.report.formats import MISSING, interval, number, one_line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A cell of such a table: the main words, the smaller ones, and whether something is claimed."""
+
+    text: str
+    small: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """One table: its title, what its columns are, a label and cells for each row, and the sentences below it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Claim, ...]], ...]
+    notes: tuple[str, ...]
+
+
+def claims(run: Run, comparison: Comparison) -> list[Claims]:
+    """Every table of differences and of ranks that the run has."""
+    return [*_differences(run, comparison), *_rankings(run)]
+
+
+def _differences(run: Run, comparison: Comparison) -> Iterator[Claims]:
+    sets = dict.fromkeys((each.model, each.prompts, each.against) for each in run.differences)
+    for model, prompts, against in sets:
+        of_set = [d for d in run.differences if (d.model, d.prompts, d.against) == (model, prompts, against)]
+        measured = {each.metric for each in of_set}
+        metrics = [metric for metric in comparison.headline if metric.name in measured]
+        if metrics:
+            yield _against(of_set, metrics, f"{model} · {prompts}" if len(sets) > 1 else "")
+
+
+def _against(differences: Sequence[Difference], metrics: Sequence[Metric], where: str) -> Claims:
+    by_place = {(each.strategy, each.metric): each for each in differences}
+    strategies = tuple(dict.fromkeys(each.strategy for each in differences))
+    rows = tuple(
+        (strategy, tuple(_claim(by_place.get((strategy, metric.name)), metric) for metric in metrics))
+        for strategy in strategies
+    )
+    comparisons = max(each.comparisons for each in differences)
+    notes = [
+        f"Each strategy minus {differences[0].against}, paired by prompt; the intervals and verdicts hold for all "
+        f"{comparisons} comparisons of a metric together (Holm).",
+        "A difference above the detectable one would be found four times out of five.",
+    ]
+    reasons = dict.fromkeys(
+        one_line(each.reason)
+        for each in differences
+        if each.reason and each.verdict == "cannot tell" and any(each.metric == metric.name for metric in metrics)
+    )
+    notes += [f"Cannot tell: {reason}." for reason in reasons]
+    title = f"Differences from {differences[0].against}" + (f" ({where})" if where else "")
+    return Claims(title=title, header=tuple(metric.title for metric in metrics), rows=rows, notes=tuple(notes))
+
+
+def _claim(found: Difference | None, metric: Metric) -> Claim:
+    if found is None or found.value is None:
+        return Claim(text=MISSING if found is None else found.verdict)
+    sign = "+" if found.value > 0 else ""
+    value = f"{sign}{number(found.value, metric.unit)} {interval(found.ci_low, found.ci_high, metric.unit)}".rstrip()
+    if found.verdict in ("indistinguishable", "cannot tell"):
+        seen = "" if found.detectable is None else f"; detectable {number(found.detectable, metric.unit)}"
+        return Claim(text=found.verdict, small=f"{value}{seen}")
+    return Claim(text=found.verdict, small=value, strong=True)
+
+
+def _rankings(run: Run) -> Iterator[Claims]:
+    sets = dict.fromkeys((each.model, each.prompts) for each in run.ranking)
+    for model, prompts in sets:
+        ranks = [each for each in run.ranking if (each.model, each.prompts) == (model, prompts)]
+        where = f" ({model} · {prompts})" if len(sets) > 1 else ""
+        yield Claims(
+            title=f"Ranking{where}",
+            header=("Pareto front", "Bradley-Terry strength", "mean rank", "tie"),
+            rows=tuple((each.strategy, _places(each)) for each in ranks),
+            notes=_ranking_notes(ranks),
+        )
+
+
+def _places(rank: Rank) -> tuple[Claim, ...]:
+    strength = Claim(text=number(rank.strength), small=interval(rank.strength_low, rank.strength_high))
+    mean = Claim(text=number(rank.mean_rank), small=interval(rank.mean_rank_low, rank.mean_rank_high))
+    tie = Claim(text=MISSING if rank.tie is None else f"{rank.tie}")
+    return Claim(text="yes" if rank.front else "", strong=rank.front), strength, mean, tie
+
+
+def _ranking_notes(ranks: Sequence[Rank]) -> tuple[str, ...]:
+    notes = [
+        f"By {', '.join(ranks[0].metrics)}. On the front: no other strategy is as good in all of them, better in one.",
+        "Strength: log odds of winning a prompt in a metric; rank: 1 is the best. Strategies of the same tie have "
+        "intervals that overlap: they cannot be told apart.",
+    ]
+    return tuple(notes + [f"{reason}." for reason in dict.fromkeys(one_line(r.reason) for r in ranks if r.reason)])

@@ -1,0 +1,53 @@
+"""What holds beyond the prompts at hand: intervals, paired differences, ranks. docs/statistics.md says how well.
+
+The prompt is the unit everywhere: the samples of one prompt are not independent. Every random stream is fixed, so the
+same data gives the same numbers.
+"""
+
+from decodebench.stats.differences import Comparison, Estimate, compare, paired, pseudo_values
+from decodebench.stats.intervals import (
+    CONFIDENCE,
+    MIN_PROMPTS,
+    RESAMPLES,
+    SEED,
+    Array,
+    Finish,
+    Interval,
+    identity,
+    mean_interval,
+    no_interval,
+    ratio_interval,
+    ratio_intervals,
+    share_interval,
+)
+from decodebench.stats.ranking import Standing, pareto_front, standings
+from decodebench.stats.subsampling import SUBSETS, Subsampled, paired_subsamples, subsample, subsample_interval
+
+__all__ = [
+    "CONFIDENCE",
+    "MIN_PROMPTS",
+    "RESAMPLES",
+    "SEED",
+    "SUBSETS",
+    "Array",
+    "Comparison",
+    "Estimate",
+    "Finish",
+    "Interval",
+    "Standing",
+    "Subsampled",
+    "compare",
+    "identity",
+    "mean_interval",
+    "no_interval",
+    "paired",
+    "paired_subsamples",
+    "pareto_front",
+    "pseudo_values",
+    "ratio_interval",
+    "ratio_intervals",
+    "share_interval",
+    "standings",
+    "subsample",
+    "subsample_interval",
+]
