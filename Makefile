@@ -10,13 +10,16 @@ PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL: # two installations into one environment must not run at once
-.PHONY: help demo test lint format cuda-check setup-demo setup-test clean
+.PHONY: help demo baseline test lint format cuda-check setup-demo setup-test clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup-demo ## Compare beam search and sampling on the packaged model; prints the table and where the report is
 	$(BIN)/python -m decodebench -m strategy=beam,sample
+
+baseline: setup-demo ## Keep the README's run, results/reference, as the baseline that a check holds later runs against
+	$(BIN)/python -m decodebench baseline results/reference -o baselines/reference
 
 test: lint ## Run the checks and all tests in two processes, without a network once set up
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25

@@ -1,6 +1,7 @@
 """A small run folder made by hand, for the tests of the report and of the notebook: no model is needed."""
 
 import json
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from decodebench.records import SCHEMA_VERSION, Generation, Measurement, Timing
+from decodebench.records import HUMAN, SCHEMA_VERSION, Generation, Measurement, Reading, Timing
 from decodebench.report.comparison import compare
 from decodebench.report.folder import load
 from decodebench.report.markdown import markdown
 from decodebench.report.page import page
+from decodebench.tables import write_json, write_records
 
 NO_TTFT = "the first token of a beam search is known only at its end"
 NO_INTERVAL = "one prompt only: an interval needs two"
@@ -163,3 +165,59 @@ def pages(run_dir: Path) -> tuple[str, str]:
     run = load(run_dir)
     comparison = compare(run)
     return markdown(run, comparison, []), page(run, comparison, [])
+
+
+def unscored(folder: Path, *, prompts: int = 12) -> Path:
+    """A finished run that nothing was measured of: 2 strategies x 2 seeds, what people wrote, and a scorer's readings.
+
+    Texts have 40 + at + 2 seed tokens (greedy), 40 + 2 at (top_p) and 38 (people), for the prompt numbered `at`; greedy
+    has a vocabulary of 4, the others of 25. All log-probs are -1, -2 and -3; the scorer's entropy is 1.5.
+    """
+    settings = {"strategy": {}, "metrics": {"unit": "tokens", "leading": 32, "compat": None}}
+    cells = [
+        cell(name, id=f"{name[0]}{seed}", seed=seed, config=settings) for name in ("greedy", "top_p") for seed in (0, 1)
+    ]
+    people = {"id": "h", "model": "gemma", "prompts": "seed_ko", "strategy": HUMAN}
+    texts = [_written(entry, at, entry["seed"]) for entry in cells for at in range(prompts)]
+    references = [_written(people, at, 0) for at in range(prompts)]
+    whole = manifest(cells, references=[people])
+    whole["models"]["gemma"]["vocabulary"] = 25
+    write_json(folder / "manifest.json", whole)
+    write_records(folder / "generations.parquet", Generation, texts)
+    write_records(folder / "references.parquet", Generation, references)
+    write_records(folder / "readings.parquet", Reading, map(_read, (*texts, *references)))
+    return folder
+
+
+def _written(entry: dict[str, Any], at: int, seed: int) -> Generation:
+    name = entry["strategy"]
+    length, words = {"greedy": (40 + at + 2 * seed, 4), "top_p": (40 + 2 * at, 25), HUMAN: (38, 25)}[name]
+    numbers = random.Random(f"{name} {seed} {at}")
+    ids = tuple(numbers.randrange(words) for _ in range(length))
+    return generation(
+        name,
+        f"p{at:02}",
+        cell=entry["id"],
+        seed=seed,
+        text=" ".join(f"w{id_}" for id_ in ids),
+        token_ids=ids,
+        token_logprobs=(-1.0, -2.0, -3.0) * (length // 3) + (-2.0,) * (length % 3),
+        finish_reason="end" if name == HUMAN else "length",
+        delivered_tokens=length,
+        computed_tokens=length + 2,
+    )
+
+
+def _read(text: Generation) -> Reading:
+    numbers = random.Random(text.text)
+    return Reading(
+        cell=text.cell,
+        prompt_id=text.prompt_id,
+        sample=text.sample,
+        scorer="self",
+        token_ids=text.token_ids,
+        token_logprobs=text.token_logprobs,
+        token_entropies=(1.5,) * len(text.token_ids),
+        embedding=(numbers.random(), numbers.random(), 1.0),
+        prompt_embedding=(1.0, 0.0, 0.0),
+    )

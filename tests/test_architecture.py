@@ -23,7 +23,8 @@ STAGES = {
     "generations, timed": ["decoding", "latency"],
     "measurements": ["comparing", "scoring"],
     "report": ["report"],
-    "the flow": ["manifest", "run", "launch", "exporting", "commands", "__main__"],
+    "checks": ["regression"],
+    "the flow": ["manifest", "run", "rerunning", "launch", "exporting", "commands", "__main__", "pytest_plugin"],
 }
 """Every module and package of decodebench in order: it may import those before it, in its own stage too."""
 

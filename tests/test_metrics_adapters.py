@@ -20,17 +20,31 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_every_metric_combined_equals_measure():
-    modules = [measurement(metric.name) for metric in METRICS]
-    logprobs = [[-1.0] * len(ids) for ids in TEXTS]
-    ends = ["length"] * len(TEXTS)
-    values = evaluate.combine(modules).compute(data=TEXTS, token_logprobs=logprobs, finish_reason=ends)
+    """On the same records: what a column carries is what a stored text has."""
     generations = [
-        generation(ids, prompt_id=f"p{i}", token_logprobs=logprobs[i], computed_tokens=len(ids))
-        for i, ids in enumerate(TEXTS)
+        generation(ids, prompt_id=f"p{at}", text=text, computed_tokens=10 * at, drafted_tokens=4, accepted_tokens=at)
+        for at, (ids, text) in enumerate(zip(TEXTS, ["ab cd", "x" * 40, "", "가"], strict=True))
     ]
+    columns = {
+        name: [getattr(one, name) for one in generations]
+        for name in ("text", "finish_reason", "token_logprobs", "computed_tokens", "drafted_tokens", "accepted_tokens")
+    }
+    modules = [measurement(metric.name) for metric in METRICS]
+    values = evaluate.combine(modules).compute(data=TEXTS, **columns)
     rows = by_name(measure(generations))
     assert values == {metric.name: rows[metric.name].value for metric in METRICS}
     assert sum(value is not None for value in values.values()) > 25
+
+
+def test_what_is_not_given_is_not_made_up():
+    names = ("bits_per_character", "compression_ratio", "empty_share", "computed_tokens", "entropy_gap", "ead")
+    values = evaluate.combine([measurement(name) for name in names]).compute(
+        data=[[101, 2003]], token_logprobs=[[-1.0, -2.0]]
+    )
+    assert values == dict.fromkeys(names)
+    assert measurement("ead").compute(data=[[1, 1], [2, 3]], vocabulary=4) == {
+        "ead": pytest.approx(3 / (4 * (1 - (3 / 4) ** 4)))  # 3 different of 4 draws from 4
+    }
 
 
 def test_by_hand():

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from decodebench.metrics.repetition import (
     distinct,
     diversity,
-    diversity_counts,
     leading,
     longest_repeat,
     loop_onset,
@@ -37,14 +36,14 @@ SMALL_TEXTS = st.lists(st.integers(0, 2), max_size=40)
 )
 def test_ngram_counts_by_hand(units, n, counts):
     assert ngram_counts(units, n) == counts
-    assert distinct(units, n) == ((counts[0] / counts[1],) if counts[1] else None)
-    assert seq_rep(units, n) == ((1 - counts[0] / counts[1],) if counts[1] else None)
+    assert distinct(*counts) == ((counts[0] / counts[1],) if counts[1] else None)
+    assert seq_rep(*counts) == ((1 - counts[0] / counts[1],) if counts[1] else None)
 
 
 def test_diversity_by_hand():
     # 1 2 1 2 3: 2-grams 12 21 12 23 -> 3/4; 3-grams 121 212 123 -> 3/3; 4-grams 1212 2123 -> 2/2; product 3/4
-    counts = diversity_counts([1, 2, 1, 2, 3])
-    assert counts == (3, 4, 3, 3, 2, 2)
+    counts = [count for n in (2, 3, 4) for count in ngram_counts([1, 2, 1, 2, 3], n)]
+    assert counts == [3, 4, 3, 3, 2, 2]
     assert diversity(*counts) == 0.75
     assert rep(*counts[:2]) == 0.25
 
@@ -62,7 +61,7 @@ def test_counts_equal_the_definition(units, n):
 
 @given(SMALL_TEXTS.filter(len), st.integers(1, 4))
 def test_distinct_is_a_share_and_repeating_the_text_lowers_it(units, n):
-    value = distinct(units, n)
+    value = distinct(*ngram_counts(units, n))
     if value is None:
         assert len(units) < n
         return
@@ -178,7 +177,7 @@ def test_the_last_ngram_dropped_by_hand(text, n, counts):
 
 @given(st.lists(st.lists(st.sampled_from("abcd"), min_size=5, max_size=30).map(" ".join), min_size=1, max_size=6))
 def test_published_tables_can_be_matched(texts):
-    counts = [diversity_counts(text.split(), drop_last=True) for text in texts]
+    counts = [[c for n in (2, 3, 4) for c in ngram_counts(text.split(), n, drop_last=True)] for text in texts]
     u2, t2, u3, t3, u4, t4 = map(sum, zip(*counts, strict=True))
     *percent, product = simctg(texts)
     assert [round(100 * rep(unique, total), 2) for unique, total in [(u2, t2), (u3, t3), (u4, t4)]] == percent

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decodebench.metrics.likelihood import logprob_sum, perplexity
 from decodebench.metrics.surprisal import (
     binned,
     bits_and_characters,
     coherence,
     entropy_sum,
     gap_sum,
+    logprob_sum,
     mean_surprisal,
+    perplexity,
     ratio,
     text_surprisal,
 )
@@ -116,7 +117,7 @@ def test_texts_drawn_from_the_scorer_have_no_gap_and_truncated_ones_a_negative_o
         ([HALF, QUARTER], "abcd", (3.0, 4.0)),  # 1 + 2 bits
         ([QUARTER], "가", (2.0, 1.0)),
         ([QUARTER], "\u1100\u1161", (2.0, 1.0)),  # the same syllable in jamo
-        ([QUARTER], "", (0.0, 0.0)),  # an EOS alone
+        ([QUARTER], "", (2.0, 0.0)),  # an EOS alone: bits without a character
         ([], "abc", (0.0, 0.0)),  # a text without tokens is not certain
         ([HALF], " ", (1.0, 1.0)),
     ],

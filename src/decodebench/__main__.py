@@ -9,7 +9,8 @@ _FLAG_OR_OVERRIDE = re.compile(r"-|\+|~|\S*=")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 1 (some cells failed), 3 (bad input), 130 (stopped).
+    """Run the command line; returns the exit code: 0, 1 (some cells failed; a regression), 2 (cannot be compared), 3
+    (bad input), 130 (stopped).
 
     HYDRA_FULL_ERROR=1 in the environment shows the traceback of an error instead of its one line.
     """
@@ -20,11 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments and not _FLAG_OR_OVERRIDE.match(arguments[0]):
             from decodebench.commands import command
 
-            command(arguments[0])(arguments[1:])
-        else:
-            from decodebench.launch import launch
+            return command(arguments[0])(arguments[1:]) or 0
+        from decodebench.launch import launch
 
-            launch(arguments)
+        launch(arguments)
         return 0
     except DecodebenchError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":

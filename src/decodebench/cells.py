@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from decodebench.config import EngineConfig, JobConfig, LatencyConfig
-from decodebench.errors import ConfigError
+from decodebench.errors import ConfigError, allowed_names
+from decodebench.metrics.table import check_rank_by
 from decodebench.model_config import ModelConfig, ScorerConfig
 from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256
 from decodebench.records import HUMAN, Cell, Prompt
@@ -60,6 +61,7 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
         values = {str(getattr(config, key)) for config in configs}
         if len(values) > 1:
             raise ConfigError(f"{key}: cannot be swept, it holds for the whole run; allowed is one value")
+    check_rank_by(first.metrics)
     sets: dict[str, tuple[tuple[Prompt, ...], str]] = {}
     jobs: dict[str, Job] = {}
     for config in configs:
@@ -70,6 +72,11 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
         job = _job(config, *sets[key])
         jobs.setdefault(job.cell.id, job)
     labels = cell_labels({cell: job.cell.config for cell, job in jobs.items()})
+    strategies = [*dict.fromkeys(label["strategy"] for label in labels.values()), HUMAN]
+    if first.metrics.against not in (None, *strategies):
+        raise ConfigError(
+            f"metrics.against={first.metrics.against}: {allowed_names(str(first.metrics.against), strategies)}"
+        )
     return Plan(
         name=first.name,
         run_dir=Path(first.results) / first.name,

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from decodebench.errors import ConfigError, allowed_names
-from decodebench.metrics import Metric, Scored
-from decodebench.records import HUMAN, Difference, Direction, Measurement, Rank
+from decodebench.metrics import UNITS, Scored
+from decodebench.metrics.options import COMPATS
+from decodebench.records import HUMAN, Difference, Direction, Rank
 from decodebench.stats import (
     Array,
     Estimate,
@@ -38,7 +39,8 @@ Names = tuple[str, str]
 class Pooled:
     """A metric of an arm over its seeds: rows of numbers by prompt, values on subsets of a whole set, or a reason.
 
-    `prompt_ids` name the rows; of a value that has neither rows nor subsets (timings) there is only the value.
+    `subsets` leave out some of the prompts `of`; of a value with neither rows nor subsets (the largest of all calls,
+    MAUVE) there is only the value.
     """
 
     name: str
@@ -50,68 +52,68 @@ class Pooled:
     finish: Finish = identity
     rows: Mapping[str, Array] = field(default_factory=dict)
     subsets: Subsampled | None = None
+    of: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
 class Arm:
-    """One strategy on one model and prompt set: what was scored of each of its seeds."""
+    """One strategy on one model and prompt set: what was scored of each of its seeds, texts and timed calls alike."""
 
     strategy: str
     seeds: list[dict[str, Scored]] = field(default_factory=list)
-    timed: list[dict[str, Measurement]] = field(default_factory=list)
+    _pooled: dict[str, Pooled | None] = field(default_factory=dict, repr=False)
 
     def pooled(self, name: str) -> Pooled | None:
         """A metric over all seeds; None where it was not measured."""
-        scored = [seed[name] for seed in self.seeds if name in seed]
-        if not scored:
-            return self._timed(name)
-        first = scored[0]
-        missing = next((each for each in scored if each.value is None), None)
-        values = [each.value for each in scored if each.value is not None]
-        rows: dict[str, list[Array]] = {}
-        for each in scored:
-            if each.rows_PK is not None:
-                for prompt_id, row_K in zip(each.prompt_ids, each.rows_PK, strict=True):
-                    rows.setdefault(prompt_id, []).append(row_K)
-        means = {prompt_id: np.mean(found, axis=0) for prompt_id, found in rows.items()}
-        finish = first.metric.finish if isinstance(first.metric, Metric) else identity
-        value = float(np.mean(values)) if missing is None else None
-        if value is not None and means:
-            value = float(finish(*np.mean(list(means.values()), axis=0)))
-        return Pooled(
-            name=name,
-            unit=first.unit,
-            direction=first.metric.direction,
-            version=first.metric.version,
-            value=value,
-            reason=None if missing is None else missing.reason,
-            finish=finish,
-            rows=means,
-            subsets=_mean_subsets([each.subsets for each in scored]),
-        )
-
-    def _timed(self, name: str) -> Pooled | None:
-        found = [seed[name] for seed in self.timed if name in seed]
-        if not found:
-            return None
-        values = [each.value for each in found if each.value is not None]
-        return Pooled(
-            name=name,
-            unit=found[0].unit,
-            direction=found[0].direction,
-            version=found[0].version,
-            value=float(np.mean(values)) if len(values) == len(found) else None,
-            reason=found[0].reason,
-        )
+        if name not in self._pooled:
+            scored = [seed[name] for seed in self.seeds if name in seed]
+            self._pooled[name] = _pool(scored) if scored else None
+        return self._pooled[name]
 
 
-def _mean_subsets(seeds: Sequence[Subsampled | None]) -> Subsampled | None:
-    """The mean over seeds of the values on each subset, where all have the same subsets."""
-    found = [seed for seed in seeds if seed is not None]
-    if len(found) < len(seeds) or len({(seed.prompts, seed.reason) for seed in found}) > 1:
+def _pool(seeds: Sequence[Scored]) -> Pooled:
+    """A metric of several seeds: rows are averaged by prompt, the others by value. A seed that has no value for want of
+    anything to count (no text in a loop) is left out; one whose value cannot be known makes the whole unknown."""
+    known = [seed for seed in seeds if seed.value is not None]
+    first = known[0] if known else seeds[0]
+    rows: dict[str, list[Array]] = {}
+    for seed in known:
+        if seed.rows_PK is not None:
+            for prompt_id, row_K in zip(seed.prompt_ids, seed.rows_PK, strict=True):
+                rows.setdefault(prompt_id, []).append(row_K)
+    # In a ratio of sums a seed without an n-gram for a prompt adds nothing to either, as a sample without one does.
+    adds_zeros = first.metric.level == "set"
+    means = {
+        prompt_id: np.sum(found, axis=0) / (len(seeds) if adds_zeros else len(found))
+        for prompt_id, found in rows.items()
+    }
+    reason = next((seed.reason for seed in seeds if seed.value is None and seed.wrong), None)
+    value = None
+    if known and reason is None:
+        values = [seed.value for seed in known if seed.value is not None]
+        value = float(first.finish(*np.mean(list(means.values()), axis=0))) if means else float(np.mean(values))
+    return Pooled(
+        name=first.name,
+        unit=first.unit,
+        direction=first.metric.direction,
+        version=first.metric.version,
+        value=value,
+        reason=None if value is not None else reason or seeds[0].reason,
+        finish=first.finish,
+        rows=means,
+        subsets=_mean_subsets(seeds),
+        of=first.prompt_ids,
+    )
+
+
+def _mean_subsets(seeds: Sequence[Scored]) -> Subsampled | None:
+    """The mean over seeds of the values on each subset, where all have the same subsets of the same prompts."""
+    found = [(seed.subsets, seed.prompt_ids) for seed in seeds if seed.subsets is not None]
+    if len(found) < len(seeds) or len({(subsets.prompts, subsets.reason, of) for subsets, of in found}) > 1:
         return None
-    values_S = np.mean([seed.values_S for seed in found], axis=0)
-    return Subsampled(values_S=values_S, prompts=found[0].prompts, reason=found[0].reason)
+    first, _ = found[0]
+    values_S = np.mean([subsets.values_S for subsets, _ in found], axis=0)
+    return Subsampled(values_S=values_S, prompts=first.prompts, reason=first.reason)
 
 
 class Arms:
@@ -120,20 +122,19 @@ class Arms:
     def __init__(self) -> None:
         self.sets: dict[Names, dict[str, Arm]] = {}
 
-    def add(self, entry: Mapping[str, Any], scored: Sequence[Scored], timings: Sequence[Measurement]) -> None:
+    def add(self, entry: Mapping[str, Any], scored: Sequence[Scored]) -> None:
         """What was measured of the cell of this entry of the manifest."""
         arms = self.sets.setdefault((entry["model"], entry["prompts"]), {})
         arm = arms.setdefault(entry["strategy"], Arm(strategy=entry["strategy"]))
         arm.seeds.append({each.name: each for each in scored})
-        arm.timed.append({each.metric: each for each in timings})
 
 
-def differences(arms: Arms, against: str | None) -> list[Difference]:
+def differences(arms: Arms, against: str | None, *, failed: Sequence[str] = ()) -> list[Difference]:
     """Every strategy, and people's texts, minus the strategy `against` (None: the first of each set), metric by metric.
 
-    Raises ConfigError where no set has that strategy.
+    Nothing is compared with a strategy that `failed`. Raises ConfigError for one that was never there.
     """
-    known = dict.fromkeys(strategy for of_set in arms.sets.values() for strategy in of_set)
+    known = dict.fromkeys([*(strategy for of_set in arms.sets.values() for strategy in of_set), *failed])
     if against is not None and against not in known:
         raise ConfigError(f"metrics.against={against}: {allowed_names(against, list(known))}")
     found: list[Difference] = []
@@ -142,7 +143,7 @@ def differences(arms: Arms, against: str | None) -> list[Difference]:
         others = [arm for strategy, arm in of_set.items() if strategy != control]
         if control not in of_set or not others:
             continue
-        for name in of_set[control].seeds[0]:
+        for name in dict.fromkeys(name for seed in of_set[control].seeds for name in seed):
             found += _of_metric(name, model, prompts, of_set[control], others)
     return found
 
@@ -151,7 +152,9 @@ def _of_metric(name: str, model: str, prompts: str, control: Arm, others: Sequen
     """One metric: a family of comparisons, corrected together."""
     base = control.pooled(name)
     assert base is not None
-    measured = {arm.strategy: pooled for arm in others if (pooled := arm.pooled(name)) is not None}
+    found = {arm.strategy: pooled for arm in others if (pooled := arm.pooled(name)) is not None}
+    # People have no distance from themselves, and did not generate: that is not missing.
+    measured = {strategy: pooled for strategy, pooled in found.items() if strategy != HUMAN or pooled.value is not None}
     if base.value is None and all(pooled.value is None for pooled in measured.values()):
         return []  # there is nothing to compare, and the measurements say why
     compared = compare([_estimate(pooled, base) for pooled in measured.values()], base.direction)
@@ -192,8 +195,8 @@ def _estimate(one: Pooled, other: Pooled) -> Estimate:
         return paired(a_PK, b_PK, one.finish)
     value = one.value - other.value
     if one.subsets is None or other.subsets is None:
-        return _untold("a value of the whole set, not taken of parts of it", value)
-    if one.subsets.prompts != other.subsets.prompts:
+        return _untold("a value of the whole set, not taken of the same parts of it", value)
+    if (one.of, one.subsets.prompts) != (other.of, other.subsets.prompts):
         return _untold("the two have values of different prompts", value)
     return paired_subsamples(one.value, one.subsets, other.value, other.subsets)
 
@@ -217,25 +220,29 @@ def ranking(arms: Arms, rank_by: Sequence[str] | None) -> list[Rank]:
 
 
 def _chosen(arms: Sequence[Arm], rank_by: Sequence[str] | None) -> list[str]:
-    known = dict.fromkeys(
-        name for arm in arms for names in (*map(list, arm.seeds), *map(list, arm.timed)) for name in names
-    )
-    ranked = {name: pooled for name in known for arm in arms[:1] if (pooled := arm.pooled(name)) is not None}
+    known = dict.fromkeys(name for arm in arms for seed in arm.seeds for name in seed)
+    pooled_of = {name: pooled for name in known for arm in arms[:1] if (pooled := arm.pooled(name)) is not None}
+    ranked = [name for name, pooled in pooled_of.items() if pooled.direction != "none"]
     if rank_by is None:
-        wanted = [name for base in RANK_BY for name in ranked if name == base or name.startswith(f"{base}_")]
-        by_base = {name.removesuffix(f"_{ranked[name].unit}"): name for name in wanted}
+        by_base = {_base(name): name for name in ranked}
         chosen = [by_base[base] for base in RANK_BY if base in by_base]
         return [name for name in chosen if any(_value(arm, name) is not None for arm in arms)]
     for name in rank_by:
-        usable = [other for other, pooled in ranked.items() if pooled.direction != "none"]
+        usable = [other for other in ranked if any(_value(arm, other) is not None for arm in arms)]
         if name not in usable:
-            why = "neither more nor less of it is better" if name in ranked else "was not measured"
             near = get_close_matches(name, usable, n=3, cutoff=0.5) or usable[:3]
             raise ConfigError(
-                f"metrics.rank_by={name}: {why}; allowed are the {len(usable)} metrics of measurements.csv that have a "
-                f"direction, such as {', '.join(near)}"
+                f"metrics.rank_by={name}: was not measured; allowed are the {len(usable)} metrics of measurements.csv "
+                f"that have a value and a direction, such as {', '.join(near)}"
             )
-    return list(rank_by)
+    return list(dict.fromkeys(rank_by))
+
+
+def _base(name: str) -> str:
+    """The name without the unit that it was counted in, and without the script that it was counted like."""
+    for suffix in (*UNITS, *COMPATS):
+        name = name.removesuffix(f"_{suffix}")
+    return name
 
 
 def _value(arm: Arm, name: str) -> float | None:

@@ -88,7 +88,11 @@ def conf_dir() -> Path:
 def job_config(cfg: DictConfig) -> JobConfig:
     """Check a composed job and give it types. Raises ConfigError (or what the parts raise), one line each."""
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    resolved = {key: value for key, value in plain.items() if key != "hydra"}
+    return resolved_job({key: value for key, value in plain.items() if key != "hydra"})
+
+
+def resolved_job(resolved: Mapping[str, Any]) -> JobConfig:
+    """The same from plain containers that nothing is left to resolve in, such as a manifest keeps."""
     _check_run_keys(resolved)
     job = JobConfig(
         name=str(resolved["name"]),

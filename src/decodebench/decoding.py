@@ -237,6 +237,7 @@ def _generation(outcome: Outcome, prepared: Prepared, loaded: LoadedModel) -> Ge
         delivered_tokens=len(outcome.token_ids),
         computed_tokens=outcome.computed_tokens,
         score=outcome.score,
+        token_margins=outcome.token_margins,
         is_search=job.strategy.is_search,
         **({} if outcome.drafting is None else asdict(outcome.drafting)),
     )

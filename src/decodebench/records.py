@@ -69,6 +69,9 @@ class Generation:
     `score` is the search's own ranking score, None for samplers. `target_forwards`, `drafted_tokens` and
     `accepted_tokens` are those of `Drafting`, None for strategies that take one token at a time.
 
+    `token_margins` say how far each token of greedy search was ahead of the next best one, after penalties; None
+    elsewhere.
+
     `finish_reason` "end" is that of a text that was given, not generated: a human continuation, or a text of a file.
     Such a text may have no tokens, or tokens without log-probs.
     """
@@ -91,6 +94,7 @@ class Generation:
     target_forwards: int | None = None
     drafted_tokens: int | None = None
     accepted_tokens: int | None = None
+    token_margins: tuple[float, ...] | None = None
 
     @property
     def content_ids(self) -> tuple[int, ...]:

@@ -104,6 +104,11 @@ def new_token_limit(job: Job, prompt: Prompt, ids: Sequence[int], context_length
             f"strategy.max_total_tokens={strategy.max_total_tokens}: prompt {prompt.id} has {len(ids)} tokens; "
             f"allowed is {len(ids) + max(1, strategy.min_new_tokens)} or more"
         )
+    if context_length is not None and len(ids) >= context_length:
+        raise PromptError(
+            f"prompts={job.cell.prompts}: prompt {prompt.id} alone has {len(ids)} tokens, and the context of "
+            f"model={job.model.name} only {context_length}; allowed are shorter prompts, or a longer context"
+        )
     if context_length is not None and len(ids) + limit > context_length:
         raise PromptError(
             f"prompts={job.cell.prompts}: prompt {prompt.id} has {len(ids)} tokens, with {limit} new ones "

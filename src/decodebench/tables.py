@@ -82,9 +82,10 @@ def read_cell(path: Path, kind: type[T], cell: str, *, optional: bool = False) -
         return found
 
 
-def cells_of(path: Path) -> list[str]:
-    """The cells that a table has records of, in its order. Raises what `read_records` raises."""
-    with _opened(path, object, optional=False) as file:
+def cells_of(path: Path, kind: type) -> list[str]:
+    """The cells that a table of these records has, in its order. Raises what `read_records` raises."""
+    with _opened(path, kind, optional=False) as file:
+        _columns(path, kind, file)
         return list(dict.fromkeys(file.read(["cell"])["cell"].to_pylist()))
 
 
@@ -129,8 +130,14 @@ def record(kind: type[T], row: Mapping[str, Any]) -> T:
 def write_csv(path: Path, kind: type, records: Iterable[Any]) -> None:
     """Write records as CSV, whole or not at all; None is an empty field."""
     names = [f.name for f in dataclasses.fields(kind)]
-    frame = pd.DataFrame([[getattr(r, name) for name in names] for r in records], columns=names)
+    # As objects: a whole number stays one beside a missing value. A tuple becomes its parts.
+    rows = [[_in_csv(getattr(r, name)) for name in names] for r in records]
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
     write_whole(path, lambda temporary: frame.to_csv(temporary, index=False))
+
+
+def _in_csv(value: Any) -> Any:
+    return "; ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,22 +2,27 @@
 
 from collections.abc import Callable, Sequence
 
+from decodebench.commands.baseline import baseline
+from decodebench.commands.check import check
 from decodebench.commands.export import export
 from decodebench.commands.report import report
 from decodebench.commands.score import score
 from decodebench.commands.strategies import strategies
 from decodebench.errors import ConfigError, allowed_names
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "report": report,
     "score": score,
     "export": export,
+    "baseline": baseline,
+    "check": check,
     "strategies": strategies,
 }
 
 
-def command(name: str) -> Callable[[Sequence[str]], None]:
-    """The command of that name: it takes the words after its name. Raises ConfigError where there is none."""
+def command(name: str) -> Callable[[Sequence[str]], int | None]:
+    """The command of that name: it takes the words after its name, and gives its exit code (None: 0). Raises
+    ConfigError where there is none."""
     if name not in COMMANDS:
         raise ConfigError(f"{name}: unknown command; {allowed_names(name, COMMANDS)} (see --help)")
     return COMMANDS[name]

@@ -39,12 +39,18 @@ class Arguments(argparse.ArgumentParser):
         """A word without a flag, kept under its name in small letters; an optional one that is not there is None."""
         self.add_argument(metavar.lower(), metavar=metavar, nargs="?" if optional else None, help=help)
 
-    def flag(self, *names: str, metavar: str, help: str, group: str | None = None) -> None:
-        """A flag with one value, which stays a string; None where it is not given. A group has its own heading."""
+    def flag(self, *names: str, metavar: str | tuple[str, ...], help: str, group: str | None = None) -> None:
+        """A flag with one value, which stays a string, or with as many as there are names of them, which become a list;
+        None where it is not given. A group has its own heading."""
         if group is not None and group not in self._groups:
             self._groups[group] = self.add_argument_group(group)
-        action = (self._groups[group] if group else self).add_argument(*names, metavar=metavar, help=help)
+        values = None if isinstance(metavar, str) else len(metavar)
+        action = (self._groups[group] if group else self).add_argument(*names, metavar=metavar, help=help, nargs=values)
         self._flags |= dict.fromkeys(names, action.dest)
+
+    def switch(self, name: str, help: str, *, dest: str) -> None:
+        """A flag without a value: kept under `dest`, true where it is given, else false."""
+        self._flags[name] = self.add_argument(name, dest=dest, action="store_true", help=help).dest
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """What the words say. Raises ConfigError, one line; leaves with exit code 0 after `--help`."""
@@ -56,9 +62,12 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """What argparse finds wrong: a flag without its value, or a word that is missing."""
-        if found := re.match(r"argument (-\S+): expected one argument", message):
-            flag = found[1].split("/")[0]
-            raise ConfigError(f"{self.name} {flag}: must have one value after it (see {self.name} --help)")
+        if found := re.match(r"argument (-\S+): expected (one|\d+) arguments?", message):
+            flag, count = found[1].split("/")[0], found[2]
+            values = "one value" if count == "one" else f"{count} values"
+            raise ConfigError(f"{self.name} {flag}: must have {values} after it (see {self.name} --help)")
+        if found := re.match(r"argument (-\S+): ignored explicit argument", message):
+            raise ConfigError(f"{self.name} {found[1]}: takes no value (see {self.name} --help)")
         raise ConfigError(self._takes)
 
     def _check_flags(self, words: Sequence[str]) -> None:

@@ -39,6 +39,7 @@ class Outcome:
     token_logprobs: tuple[float, ...]
     computed_tokens: int
     score: float | None
+    token_margins: tuple[float, ...] | None = None
     drafting: Drafting | None = None
 
 
@@ -154,6 +155,7 @@ class Block:
     def _outcomes(self, finished: Sequence[int], rows: Rows) -> list[Outcome]:
         order, scores = self.strategy.ranking(self.view(rows), self._state)
         row_of = order.tolist()
+        margins = self.strategy.margins(self._state)
         outcomes = []
         for r in finished:
             for rank, row in enumerate(row_of[r]):
@@ -167,6 +169,7 @@ class Block:
                         token_logprobs=tuple(self._logprob_BL[b, start:end].tolist()),
                         computed_tokens=self._fed[r] if rank == 0 else 0,
                         score=None if scores is None else float(scores[r, rank]),
+                        token_margins=None if margins is None else tuple(margins[b, start:end].tolist()),
                     )
                 )
         return outcomes

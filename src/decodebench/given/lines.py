@@ -42,6 +42,10 @@ def read_lines(path: Path, columns: Columns) -> tuple[dict[str, str], list[Line]
     key = str(path)
     if path.suffix.lower() not in SUFFIXES:
         raise PromptError(f"{key}: unknown suffix {path.suffix or '(none)'}: {allowed_names(path.suffix, SUFFIXES)}")
+    if (path.parent / "manifest.json").exists():
+        raise PromptError(
+            f"{key}: is a table of a run, whose cells it does not tell apart; score the folder {path.parent}"
+        )
     table = file_table(key, path)
     if not table.rows:
         raise PromptError(f"{key}: has no texts")

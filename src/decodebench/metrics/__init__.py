@@ -6,10 +6,11 @@
 from decodebench.metrics.curves import measure_curves
 from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
 from decodebench.metrics.options import MetricsConfig
-from decodebench.metrics.quality import Scored, measure, score
+from decodebench.metrics.quality import measure, score
+from decodebench.metrics.scored import Scored
 from decodebench.metrics.table import METRICS
 from decodebench.metrics.texts import UNITS, Unit
-from decodebench.metrics.timings import TIMING_METRICS, TimingMetric, measure_timings
+from decodebench.metrics.timings import TIMING_METRICS, TimingMetric, measure_timings, score_timings
 
 __all__ = [
     "METRICS",
@@ -26,4 +27,5 @@ __all__ = [
     "measure_curves",
     "measure_timings",
     "score",
+    "score_timings",
 ]

@@ -8,7 +8,9 @@ value that cannot be had is None.
 {'distinct_2': 0.75, 'diversity': 0.75}
 """  # (evaluate makes a folder for each module, so this is no doctest)
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -23,9 +25,12 @@ from decodebench.records import HUMAN, Generation, Reading
 
 _NAMES = {metric.name: metric for metric in (*METRICS, *distances(METRICS))}
 _READ = ("scorer_logprobs", "token_entropies", "embedding", "prompt_embedding")
-COLUMNS = ("prompt_id", "finish_reason", "token_logprobs", *_READ, "human", "human_logprobs", "human_embedding")
-"""The keywords of `compute`. Texts with the same `prompt_id` are samples of one prompt (default: each its own);
-`human` has people's text for the prompt of each text, as `data` has ours, and `human_...` what belongs to it."""
+_COSTS = ("computed_tokens", "target_forwards", "drafted_tokens", "accepted_tokens")
+_HUMAN = ("human", "human_text", "human_logprobs", "human_embedding")
+COLUMNS = ("prompt_id", "text", "finish_reason", "token_logprobs", *_COSTS, *_READ, *_HUMAN)
+"""The keywords of `compute`, beside `vocabulary` (a number, for ead). Texts with the same `prompt_id` are samples of
+one prompt (default: each its own); `text` is needed beside token ids by what counts characters or bytes; `human` has
+people's text for the prompt of each text, as `data` has ours, and `human_...` what belongs to it."""
 
 
 class TextMeasurement(evaluate.Measurement):  # type: ignore[misc]
@@ -49,54 +54,60 @@ class TextMeasurement(evaluate.Measurement):  # type: ignore[misc]
             features=datasets.Features({"data": text}),
         )
 
-    def _compute(self, data: Sequence[Any], **columns: Sequence[Any]) -> dict[str, float | None]:
+    def _compute(
+        self, data: Sequence[Any], vocabulary: int | None = None, **columns: Sequence[Any]
+    ) -> dict[str, float | None]:
         for name, column in columns.items():
             if name not in COLUMNS:
                 raise ConfigError(f"compute({name}=...): {allowed_names(name, COLUMNS)}")
             if len(column) != len(data):
                 raise ConfigError(f"compute({name}=...): has {len(column)} entries for {len(data)} texts")
         name = self.metric.name if self.unit == "tokens" else f"{self.metric.name}_{self.unit}"
-        if not len(data):
+        needed = [column for column in _needed(self.metric.name, self.unit) if column not in columns]
+        if needed or not len(data):
             return {name: None}
-        return {name: value_of(self.metric, self._corpus(data, columns), self.unit)}
+        texts = replace(self._with_human(data, columns), vocabulary=vocabulary)
+        return {name: value_of(self.metric, texts, self.unit)}
 
-    def _corpus(self, data: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> Corpus:
-        prompt_ids = list(columns.get("prompt_id", [f"{at:09}" for at in range(len(data))]))
+    def _with_human(self, data: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> Corpus:
+        prompt_ids = [str(key) for key in columns.get("prompt_id", [f"{at:09}" for at in range(len(data))])]
         human = None
         if "human" in columns:
-            of_prompt = {prompt: at for at, prompt in reversed(list(enumerate(prompt_ids)))}
+            first = {prompt_id: at for at, prompt_id in reversed(list(enumerate(prompt_ids)))}
             theirs = {
-                key.removeprefix("human_"): [columns[key][at] for at in of_prompt.values()]
-                for key in columns
-                if key.startswith("human_")
+                _THEIRS[key]: [column[at] for at in first.values()] for key, column in columns.items() if key in _THEIRS
             }
-            theirs |= {"token_logprobs": theirs.pop("logprobs")} if "logprobs" in theirs else {}
-            texts = [columns["human"][at] for at in of_prompt.values()]
-            human = self._texts(texts, list(of_prompt), theirs, strategy=HUMAN)
-        return self._texts(data, prompt_ids, columns, human=human)
+            human = self._corpus(theirs.pop("data"), list(first), theirs, strategy=HUMAN)
+        return replace(self._corpus(data, prompt_ids, columns), human=human)
 
-    def _texts(
-        self,
-        data: Sequence[Any],
-        prompt_ids: Sequence[str],
-        columns: Mapping[str, Sequence[Any]],
-        *,
-        strategy: str = "",
-        human: Corpus | None = None,
+    def _corpus(
+        self, data: Sequence[Any], prompt_ids: Sequence[str], columns: Mapping[str, Sequence[Any]], strategy: str = ""
     ) -> Corpus:
-        seen: dict[str, int] = {}
+        seen: Counter[str] = Counter()
         generations, readings = [], []
-        for at, (text, prompt_id) in enumerate(zip(data, map(str, prompt_ids), strict=True)):
-            sample = seen[prompt_id] = seen.get(prompt_id, -1) + 1
-            ids = tuple(map(int, text)) if self.unit == "tokens" else ()
-            given = {key: columns[key][at] for key in columns}
-            logprobs = tuple(given.get("token_logprobs", ()))
-            generations.append(
-                _generation(prompt_id, sample, text, ids, logprobs, given.get("finish_reason"), strategy)
-            )
+        for at, (text, prompt_id) in enumerate(zip(data, prompt_ids, strict=True)):
+            given = {key: column[at] for key, column in columns.items()}
+            given["text" if isinstance(text, str) else "token_ids"] = text
+            generations.append(_generation(prompt_id, seen[prompt_id], given, strategy))
             if any(key in given for key in _READ):
-                readings.append(_reading(prompt_id, sample, given))
-        return corpus(generations, unit=self.unit, readings=readings, human=human)
+                readings.append(_reading(prompt_id, seen[prompt_id], given))
+            seen[prompt_id] += 1
+        return corpus(generations, unit=self.unit, readings=readings)
+
+
+_THEIRS = {"human": "data", "human_text": "text", "human_logprobs": "token_logprobs", "human_embedding": "embedding"}
+
+
+def _needed(metric: str, unit: str) -> tuple[str, ...]:
+    """The columns without which there is nothing to compute from."""
+    needed = {
+        "computed_tokens": ("computed_tokens",),
+        "entropy": ("token_entropies",),
+        "entropy_gap": ("token_entropies",),
+        "prompt_cosine": ("prompt_embedding", "embedding"),
+    }.get(metric, ())
+    characters = metric in ("bits_per_character", "scorer_bits_per_character", "compression_ratio", "empty_share")
+    return ("text", *needed) if characters and unit == "tokens" else needed
 
 
 def measurement(metric: str, unit: str = "tokens", **options: Any) -> TextMeasurement:
@@ -104,9 +115,11 @@ def measurement(metric: str, unit: str = "tokens", **options: Any) -> TextMeasur
     return TextMeasurement(metric, unit, **options)
 
 
-def _generation(
-    prompt_id: str, sample: int, text: Any, ids: tuple[int, ...], logprobs: tuple[float, ...], end: Any, strategy: str
-) -> Generation:
+def _generation(prompt_id: str, sample: int, given: Mapping[str, Any], strategy: str) -> Generation:
+    ids = tuple(map(int, given.get("token_ids", ())))
+    logprobs = tuple(given.get("token_logprobs", ()))
+    # An EOS has a log-prob and is no content: it is the one log-prob more than there are ids.
+    ended = bool(logprobs) and len(logprobs) == len(ids) + 1
     return Generation(
         cell="",
         model="",
@@ -115,17 +128,16 @@ def _generation(
         prompt_id=prompt_id,
         sample=sample,
         prompt="",
-        text=text if isinstance(text, str) else " ".join(map(str, ids)),
-        # An EOS has a log-prob and is no content: it is the one log-prob more than there are ids.
-        token_ids=(*ids, -1) if len(logprobs) == len(ids) + 1 else ids,
+        text=given.get("text", ""),
+        token_ids=(*ids, -1) if ended else ids,
         token_logprobs=logprobs,
-        finish_reason="eos" if len(logprobs) == len(ids) + 1 else end or "end",
-        delivered_tokens=len(ids),
-        computed_tokens=len(ids),
+        finish_reason="eos" if ended else given.get("finish_reason") or "end",
+        delivered_tokens=len(ids) + ended,
+        **{name: given.get(name, 0 if name == "computed_tokens" else None) for name in _COSTS},
     )
 
 
-def _reading(prompt_id: str, sample: int, given: dict[str, Any]) -> Reading:
+def _reading(prompt_id: str, sample: int, given: Mapping[str, Any]) -> Reading:
     logprobs = tuple(given.get("scorer_logprobs", given.get("token_logprobs", ())))
     return Reading(
         cell="",

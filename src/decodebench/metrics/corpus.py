@@ -1,12 +1,15 @@
 """What a metric sees: the texts of one cell, by prompt, and what they are held against."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from decodebench.metrics import repetition
 from decodebench.metrics.texts import Unit, cut
 from decodebench.records import HUMAN, Generation, Reading
+
+Stats = tuple[float, ...]
+"""The numbers that a metric keeps of a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +20,9 @@ class Text:
     units: tuple[Hashable, ...]
     reading: Reading | None = None
     _counts: dict[tuple[int, bool], tuple[float, float]] = field(default_factory=dict, compare=False, repr=False)
+    _values: dict[Callable[["Text"], Stats | None], Stats | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def ngrams(self, n: int, *, drop_last: bool = False) -> tuple[float, float]:
         """Unique and all n-grams, counted once: (0, 0) where the text is shorter than n units."""
@@ -25,10 +31,16 @@ class Text:
             self._counts[key] = repetition.ngram_counts(self.units, n, drop_last=drop_last)
         return self._counts[key]
 
+    def value(self, of: Callable[["Text"], Stats | None]) -> Stats | None:
+        """What a metric keeps of this text, asked once: distances from people's texts ask again."""
+        if of not in self._values:
+            self._values[of] = of(self)
+        return self._values[of]
+
     def leading(self, length: int) -> "Text | None":
         """The text cut to so many units; None where it is shorter."""
         units = repetition.leading(self.units, length)
-        return None if units is None else replace(self, units=tuple(units), _counts={})
+        return None if units is None else replace(self, units=tuple(units), _counts={}, _values={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +48,14 @@ class Corpus:
     """The texts of one cell, in a fixed order of prompts and samples, so that no value depends on the order of storage.
 
     `prompts` has all that each prompt returned; `human` the references of the same prompts (None: there are none);
-    `vocabulary` the number of tokens that the model can choose from, None where it is not known.
+    `vocabulary` the number of tokens that the model can choose from, None where it is not known; `unread` why a scorer
+    could not read the texts, where it tried.
     """
 
     prompts: Mapping[str, tuple[Text, ...]]
     human: "Corpus | None" = None
     vocabulary: int | None = None
+    unread: str | None = None
 
     @cached_property
     def counted(self) -> dict[str, tuple[Text, ...]]:
@@ -65,10 +79,11 @@ class Corpus:
         """The corpus as sets with one counted text for each prompt: the first samples, the second ones, and so on.
 
         A set of three samples for each prompt is no set of three times as many prompts: strategies with different
-        numbers of samples would differ for that alone.
+        numbers of samples would differ for that alone. Prompts that lack some of the samples (they were too short for
+        leading units) are left out, so that all sets have the same prompts.
         """
-        counted = {prompt_id: texts for prompt_id, texts in self.counted.items() if texts}
-        samples = min(map(len, counted.values()), default=0)
+        samples = max(map(len, self.counted.values()), default=0)
+        counted = {prompt_id: texts for prompt_id, texts in self.counted.items() if len(texts) == samples}
         return [
             replace(self, prompts={prompt_id: (texts[at],) for prompt_id, texts in counted.items()})
             for at in range(samples)
@@ -95,6 +110,7 @@ def corpus(
     readings: Iterable[Reading] = (),
     human: Corpus | None = None,
     vocabulary: int | None = None,
+    unread: str | None = None,
 ) -> Corpus:
     """The corpus of one cell's records."""
     read = {(reading.prompt_id, reading.sample): reading for reading in readings}
@@ -104,5 +120,8 @@ def corpus(
         text = Text(generation=generation, units=units, reading=read.get((generation.prompt_id, generation.sample)))
         prompts.setdefault(generation.prompt_id, []).append(text)
     return Corpus(
-        prompts={prompt_id: tuple(texts) for prompt_id, texts in prompts.items()}, human=human, vocabulary=vocabulary
+        prompts={prompt_id: tuple(texts) for prompt_id, texts in prompts.items()},
+        human=human,
+        vocabulary=vocabulary,
+        unread=unread,
     )

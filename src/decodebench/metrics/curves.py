@@ -1,6 +1,6 @@
 """Metrics against the position in the text: where surprisal falls, and where repetition sets in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,12 @@ class Curve:
     by_unit: bool = False
 
 
+def _stated(values: Sequence[float]) -> Array:
+    """Numbers that were given for every position: one that is NaN must not pass for a position without a value."""
+    values_L = np.asarray(values, dtype=np.float64)
+    return np.where(np.isnan(values_L), np.inf, values_L)
+
+
 def _repeated(text: Text, n: int = 4) -> Array:
     return np.concatenate([np.full(n - 1, np.nan), repetition.repeated_positions(text.units, n)])
 
@@ -37,13 +43,19 @@ CURVES: tuple[Curve, ...] = (
     Curve(
         name="surprisal",
         version="1",
-        per_position=lambda text: -np.asarray(text.generation.token_logprobs, dtype=np.float64),
+        per_position=lambda text: _stated([-logprob for logprob in text.generation.token_logprobs]),
         needs=("logprobs",),
+    ),
+    Curve(
+        name="scorer_surprisal",
+        version="1",
+        per_position=lambda text: _stated([-p for p in text.reading.token_logprobs] if text.reading else ()),
+        needs=("reading",),
     ),
     Curve(
         name="entropy",
         version="1",
-        per_position=lambda text: np.asarray(text.reading.token_entropies if text.reading else (), dtype=np.float64),
+        per_position=lambda text: _stated(text.reading.token_entropies if text.reading else ()),
         needs=("reading",),
     ),
     Curve(name="rep_4", version="1", per_position=_repeated, by_unit=True),

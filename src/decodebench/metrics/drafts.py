@@ -1,7 +1,6 @@
 """How well drafted tokens served: what was accepted of them, and what a forward pass of the model gave."""
 
 from decodebench.records import Generation
-from decodebench.stats import Array
 
 
 def accepted_counts(generation: Generation) -> tuple[float, float] | None:
@@ -16,8 +15,3 @@ def delivered_counts(generation: Generation) -> tuple[float, float] | None:
     if generation.target_forwards is None:
         return None
     return float(generation.delivered_tokens), float(generation.target_forwards)
-
-
-def rate(part: Array, whole: Array) -> Array:
-    """part / whole."""
-    return part / whole

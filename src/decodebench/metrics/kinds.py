@@ -1,5 +1,6 @@
 """The two kinds of metrics: those that are a mean over prompts, and those of a whole set of texts."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from decodebench.metrics.corpus import Corpus, Text
+from decodebench.metrics.corpus import Corpus, Stats, Text
 from decodebench.records import Direction
 from decodebench.stats import SUBSETS, Finish, identity
 
@@ -28,7 +29,6 @@ WITHOUT: dict[Need, str] = {
 }
 """The reason where a need is not met."""
 
-Stats = tuple[float, ...]
 Index = npt.NDArray[np.intp]
 
 
@@ -62,11 +62,13 @@ class Metric:
 class SetValue:
     """A metric of a whole set, ready to be taken of some of its prompts: `of` gets their places, 0 to `prompts` - 1.
 
+    `n` is how many of them have anything to add (an n-gram, a character, an embedding).
     `subsets` is for how many of them there is time; `no_interval` says why it is not taken of any.
     """
 
     of: Callable[[Index], float | None]
     prompts: int
+    n: int
     subsets: int = SUBSETS
     no_interval: str | None = None
 
@@ -76,7 +78,8 @@ class SetMetric:
     """A metric of a set of texts, which no mean over prompts gives.
 
     `prepare` does once what all subsets share; it gives a reason where there can be no value, and `missing` is the
-    reason where the subset of all prompts has none.
+    reason where the subset of all prompts has none. `within` are the ends that neither the value nor its
+    interval can leave.
     """
 
     name: str
@@ -89,6 +92,7 @@ class SetMetric:
     needs: tuple[Need, ...] = ()
     by_unit: bool = False
     repeats: bool = False
+    within: tuple[float, float] = (0.0, math.inf)
 
 
 AnyMetric = Metric | SetMetric
@@ -96,8 +100,12 @@ AnyMetric = Metric | SetMetric
 
 def unmet(needs: Sequence[Need], corpus: Corpus) -> str | None:
     """Why these records cannot have the metric; None where they can."""
-    reason = next((WITHOUT[need] for need in needs if not _met(need, corpus)), None)
-    return "these are the references themselves" if reason == WITHOUT["human"] and corpus.is_human else reason
+    need = next((need for need in needs if not _met(need, corpus)), None)
+    if need == "human" and corpus.is_human:
+        return "these are the references themselves"
+    if need == "reading" and corpus.unread is not None:
+        return f"the scorer could not read the texts ({corpus.unread})"
+    return None if need is None else WITHOUT[need]
 
 
 def _met(need: Need, corpus: Corpus) -> bool:

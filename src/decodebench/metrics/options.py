@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from decodebench.errors import ConfigError, allowed_names
-from decodebench.metrics.texts import UNITS, Unit
+from decodebench.metrics.texts import Unit, unit_of
 
 Compat = Literal["simctg"]
 COMPATS: tuple[str, ...] = get_args(Compat)
@@ -17,7 +17,7 @@ class MetricsConfig:
     `unit` is what n-grams, loops and lengths are counted in. `leading`: every repetition metric is also measured on the
     first so many units of the texts that have them (0: not). `compat` counts n-grams as published tables did.
     `against` names the strategy that the others are compared with (None: the first of the run), `rank_by` the metrics
-    of the ranking (None: those of `ranking.RANK_BY` that were measured).
+    of the ranking (None: those of `comparing.RANK_BY` that were measured).
     """
 
     unit: Unit = "tokens"
@@ -27,8 +27,7 @@ class MetricsConfig:
     rank_by: list[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise ConfigError(f"metrics.unit={self.unit}: {allowed_names(str(self.unit), UNITS)}")
+        object.__setattr__(self, "unit", unit_of(str(self.unit)))  # `word` is `words`, as on the command line
         if self.leading < 0:
             raise ConfigError(f"metrics.leading={self.leading}: allowed is a number of {self.unit}, or 0 for none")
         if self.compat is not None and self.compat not in COMPATS:
@@ -36,4 +35,10 @@ class MetricsConfig:
         if self.rank_by is not None and (
             not isinstance(self.rank_by, list) or not self.rank_by or not all(isinstance(n, str) for n in self.rank_by)
         ):
-            raise ConfigError(f"metrics.rank_by={self.rank_by!r}: allowed is a list of metrics, or null")
+            raise ConfigError(
+                f"metrics.rank_by={self.rank_by!r}: allowed is a list of metrics, as in [diversity,e2e_s], or null"
+            )
+
+    def named(self, metric: str, by_unit: bool) -> str:
+        """The name of a metric with the unit that it is counted in, where that matters and is not tokens."""
+        return f"{metric}_{self.unit}" if by_unit and self.unit != "tokens" else metric

@@ -3,19 +3,21 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
 
 from decodebench.errors import StoreError
-from decodebench.metrics.corpus import Corpus, Text, corpus
-from decodebench.metrics.kinds import AnyMetric, Index, Metric, SetMetric, SetValue, Stats, unmet
+from decodebench.metrics.corpus import Corpus, Stats, Text, corpus
+from decodebench.metrics.kinds import AnyMetric, Index, Metric, SetMetric, SetValue, unmet
 from decodebench.metrics.options import MetricsConfig
+from decodebench.metrics.scored import Scored, ScoredMetric
 from decodebench.metrics.table import chosen, distances, on_leading_units
 from decodebench.metrics.texts import Unit, unit_of
 from decodebench.records import Generation, Measurement
 from decodebench.stats import (
+    MIN_PROMPTS,
     Array,
     Finish,
     Interval,
@@ -25,46 +27,8 @@ from decodebench.stats import (
     share_interval,
     subsample,
     subsample_interval,
+    too_few,
 )
-
-NO_VALUE = no_interval("no value")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A metric of one cell: its value or the reason why there is none, and what its differences are made of.
-
-    `name` is the metric's, with the unit that it was counted in; `n` the number of prompts that gave a value.
-    `prompt_ids` have a row of `rows_PK` each; a value of a whole set has `subsets` instead.
-    """
-
-    metric: AnyMetric
-    name: str
-    unit: str
-    value: float | None = None
-    reason: str | None = None
-    n: int = 0
-    interval: Interval = NO_VALUE
-    prompt_ids: tuple[str, ...] = ()
-    rows_PK: Array | None = None
-    subsets: Subsampled | None = None
-
-    def measurement(self, first: Generation) -> Measurement:
-        """The record, for the cell of this text."""
-        return Measurement(
-            cell=first.cell,
-            model=first.model,
-            strategy=first.strategy,
-            metric=self.name,
-            value=self.value,
-            reason=self.reason or self.interval.reason,
-            unit=self.unit,
-            direction=self.metric.direction,
-            n=self.n,
-            ci_low=self.interval.low,
-            ci_high=self.interval.high,
-            version=self.metric.version,
-        )
 
 
 def measure(generations: Sequence[Generation], *, unit: Unit = "tokens") -> list[Measurement]:
@@ -96,7 +60,7 @@ def score(texts: Corpus, config: MetricsConfig) -> list[Scored]:
         cut = [on_leading_units(metric, config.leading) for metric in metrics if metric.repeats]
         too_short = f"no text has {config.leading} {config.unit}"
         scored += [_score_one(metric, short, config.unit, empty=too_short) for metric in cut]
-    if texts.human is not None:
+    if texts.human is not None or texts.is_human:
         scored += [_score_one(metric, texts, config.unit) for metric in distances(metrics)]
     return _with_intervals(scored, texts)
 
@@ -110,7 +74,8 @@ def check_one_cell(generations: Sequence[Generation]) -> None:
     if times > 1:
         raise StoreError(f"cell {cells[0]}: prompt {prompt_id!r}, sample {sample} is stored {times} times; allowed: 1")
     for g in generations:
-        if len(g.token_logprobs) != len(g.token_ids):
+        given_alone = g.finish_reason == "end" and not g.token_logprobs
+        if len(g.token_logprobs) != len(g.token_ids) and not given_alone:
             raise StoreError(
                 f"cell {cells[0]}: prompt {g.prompt_id!r}, sample {g.sample} has {len(g.token_logprobs)} "
                 f"token_logprobs for {len(g.token_ids)} token_ids; allowed: one for each"
@@ -122,8 +87,8 @@ def _score_one(metric: AnyMetric, texts: Corpus, unit: Unit, *, subsets: bool = 
 
     `empty` is the reason where there is no text at all.
     """
-    name = f"{metric.name}_{unit}" if metric.by_unit and unit != "tokens" else metric.name
-    blank = Scored(metric=metric, name=name, unit=metric.unit.format(unit=unit))
+    named = MetricsConfig(unit=unit).named(metric.name, metric.by_unit)
+    blank = Scored(metric=metric, name=named, unit=metric.unit.format(unit=unit))
     missing = metric.missing.format(unit=unit)
     if reason := unmet(metric.needs, texts) if texts.prompts else empty:
         return replace(blank, reason=reason)
@@ -140,7 +105,7 @@ def _of_prompts(blank: Scored, metric: Metric, texts: Corpus, missing: str) -> S
         kept = []
         for where, stats in _kept(metric, of_prompt):
             if not all(map(math.isfinite, stats)):
-                return replace(blank, reason=f"prompt {prompt_id!r}{where}: not a finite number")
+                return replace(blank, reason=f"prompt {prompt_id!r}{where}: not a finite number", wrong=True)
             kept.append(stats)
         # A prompt without a single n-gram (or token) has no part in a ratio of sums.
         if kept and (metric.level != "set" or np.any(kept)):
@@ -151,7 +116,8 @@ def _of_prompts(blank: Scored, metric: Metric, texts: Corpus, missing: str) -> S
     rows_PK = np.array(rows)
     value, reason = set_value(rows_PK, metric.finish, missing)
     n = 0 if value is None else len(rows)
-    return replace(blank, value=value, reason=reason, n=n, prompt_ids=tuple(prompt_ids), rows_PK=rows_PK)
+    wrong = reason not in (None, missing)
+    return replace(blank, value=value, reason=reason, wrong=wrong, n=n, prompt_ids=tuple(prompt_ids), rows_PK=rows_PK)
 
 
 def _kept(metric: Metric, texts: Sequence[Text]) -> Iterable[tuple[str, Stats]]:
@@ -161,7 +127,7 @@ def _kept(metric: Metric, texts: Sequence[Text]) -> Iterable[tuple[str, Stats]]:
             yield "", stats
         return
     for text in texts:
-        if (stats := metric.per_text(text)) is not None:
+        if (stats := text.value(metric.per_text)) is not None:
             yield f", sample {text.generation.sample}", stats
 
 
@@ -176,14 +142,17 @@ def _of_set(blank: Scored, metric: SetMetric, texts: Corpus, missing: str, subse
         values = [value for one in ready if (value := one.of(prompts)) is not None]
         return fmean(values) if len(values) == len(ready) else None
 
-    prompts = ready[0].prompts
+    prompts, n = ready[0].prompts, min(one.n for one in ready)
     value = of(np.arange(prompts))
     if value is None or not math.isfinite(value):
         return replace(blank, reason=missing)
-    scored = replace(blank, value=value, n=prompts)
-    if ready[0].no_interval is not None:
-        return replace(scored, interval=no_interval(ready[0].no_interval))
-    return replace(scored, subsets=subsample(of, prompts, ready[0].subsets)) if subsets else scored
+    scored = replace(blank, value=value, n=n, prompt_ids=tuple(texts.sets()[0].prompts))
+    if ready[0].no_interval is not None or not subsets:
+        return replace(scored, interval=no_interval(ready[0].no_interval or "not asked for"))
+    if n < MIN_PROMPTS:
+        few = Subsampled(values_S=np.empty(0), prompts=prompts, reason=too_few(n).reason)
+        return replace(scored, subsets=few)
+    return replace(scored, subsets=subsample(of, prompts, ready[0].subsets))
 
 
 def set_value(rows_PK: Array, finish: Finish, missing: str) -> tuple[float | None, str | None]:
@@ -206,7 +175,7 @@ def _with_intervals(scored: Sequence[Scored], texts: Corpus) -> list[Scored]:
         if each.value is None:
             continue
         if each.subsets is not None:
-            found[at] = subsample_interval(each.value, each.subsets, each.n)
+            found[at] = _clipped(subsample_interval(each.value, each.subsets, each.n), each.metric)
         elif isinstance(each.metric, Metric) and each.rows_PK is not None:
             # A share of all or none has no spread to resample; that all samples of a prompt agree is the worst case.
             if each.metric.share and (one_text or each.value in (0, 1)):
@@ -215,3 +184,11 @@ def _with_intervals(scored: Sequence[Scored], texts: Corpus) -> list[Scored]:
                 ratios[at] = each.rows_PK, each.metric.finish
     found |= dict(zip(ratios, ratio_intervals(list(ratios.values())), strict=True))
     return [replace(each, interval=found.get(at, each.interval)) for at, each in enumerate(scored)]
+
+
+def _clipped(interval: Interval, metric: ScoredMetric) -> Interval:
+    """Without what the metric cannot be: t knows of no ends."""
+    if interval.low is None or interval.high is None or not isinstance(metric, SetMetric):
+        return interval
+    low, high = metric.within
+    return Interval(low=max(low, interval.low), high=min(high, interval.high))

@@ -36,21 +36,14 @@ def ngram_counts(units: Sequence[Hashable], n: int, *, drop_last: bool = False) 
     return float(len(set(ngrams))), float(len(ngrams))
 
 
-def distinct(units: Sequence[Hashable], n: int) -> tuple[float] | None:
-    """Unique n-grams per n-gram of one text; None where it is shorter than n units."""
-    unique, total = ngram_counts(units, n)
+def distinct(unique: float, total: float) -> tuple[float] | None:
+    """Unique n-grams per n-gram of one text; None where it has none."""
     return (unique / total,) if total else None
 
 
-def seq_rep(units: Sequence[Hashable], n: int) -> tuple[float] | None:
-    """seq-rep-n (Welleck et al. 2020): 1 - unique n-grams / n-grams of one text; None where it is shorter than n."""
-    unique, total = ngram_counts(units, n)
+def seq_rep(unique: float, total: float) -> tuple[float] | None:
+    """seq-rep-n (Welleck et al. 2020): 1 - unique n-grams / n-grams of one text; None where it has none."""
     return (1 - unique / total,) if total else None
-
-
-def diversity_counts(units: Sequence[Hashable], *, drop_last: bool = False) -> tuple[float, ...]:
-    """The counts of 2-, 3- and 4-grams: unique, all, unique, all, unique, all."""
-    return tuple(count for n in (2, 3, 4) for count in ngram_counts(units, n, drop_last=drop_last))
 
 
 def rep(unique: Array, total: Array) -> Array:
@@ -165,6 +158,11 @@ class NgramSet:
         self._count_K = count_K.astype(np.float64)
         self._unique_P = np.bincount(prompt_K, minlength=len(texts_by_prompt))
         self._total_P = np.bincount(prompt_N, minlength=len(texts_by_prompt))
+
+    @property
+    def prompts(self) -> int:
+        """How many of them have an n-gram."""
+        return int(np.count_nonzero(self._total_P))
 
     def counts(self, prompts: Index | None = None) -> tuple[float, float]:
         """Unique and all n-grams of the texts of these prompts, pooled: (0, 0) where no text has n units."""

@@ -1,12 +1,13 @@
 """Rows of the table of metrics: how the texts of a prompt, and those of a set, differ from each other, and from
 people's."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from decodebench.metrics import samples, sets, spread
-from decodebench.metrics.corpus import Text
-from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric, Stats
+from decodebench.metrics.corpus import Stats, Text
+from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
 from decodebench.records import Direction
 
 
@@ -52,6 +53,7 @@ BETWEEN: tuple[AnyMetric, ...] = (
         direction="higher",
         unit="texts",
         prepare=sets.vendi,
+        within=(1.0, math.inf),
         missing="no text has a token",
         needs=("reading",),
     ),

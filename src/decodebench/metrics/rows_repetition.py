@@ -5,23 +5,13 @@ from dataclasses import replace
 from functools import partial
 
 from decodebench.metrics import repetition, sets
-from decodebench.metrics.corpus import Text
-from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric, Stats
+from decodebench.metrics.corpus import Stats, Text
+from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
 
 
 def _counts(*lengths: int, drop_last: bool = False) -> Callable[[Text], Stats]:
     """Unique and all n-grams of a text, for each of these n."""
     return lambda text: tuple(count for n in lengths for count in text.ngrams(n, drop_last=drop_last))
-
-
-def _distinct(text: Text, n: int) -> Stats | None:
-    unique, total = text.ngrams(n)
-    return (unique / total,) if total else None
-
-
-def _seq_rep(text: Text, n: int) -> Stats | None:
-    unique, total = text.ngrams(n)
-    return (1 - unique / total,) if total else None
 
 
 def _loop_onset(text: Text) -> Stats | None:
@@ -43,12 +33,13 @@ def _ngram_metric(name: str, n: int) -> Metric:
 
 def distinct(n: int) -> Metric:
     """distinct_n of each text."""
-    return replace(_ngram_metric("distinct", n), direction="higher", per_text=partial(_distinct, n=n))
+    counted = _ngram_metric("distinct", n)
+    return replace(counted, direction="higher", per_text=lambda text: repetition.distinct(*text.ngrams(n)))
 
 
 def seq_rep(n: int) -> Metric:
     """seq_rep_n of each text."""
-    return replace(_ngram_metric("seq_rep", n), per_text=partial(_seq_rep, n=n))
+    return replace(_ngram_metric("seq_rep", n), per_text=lambda text: repetition.seq_rep(*text.ngrams(n)))
 
 
 def rep(n: int, *, drop_last: bool = False) -> Metric:
@@ -80,6 +71,7 @@ def set_distinct(n: int) -> SetMetric:
         missing=f"no text has {n} {{unit}}",
         by_unit=True,
         repeats=True,
+        within=(0.0, 1.0),
     )
 
 

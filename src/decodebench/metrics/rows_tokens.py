@@ -2,41 +2,40 @@
 
 from collections.abc import Callable
 
-from decodebench.metrics import drafts, humans, likelihood, surprisal
-from decodebench.metrics.corpus import Text
-from decodebench.metrics.kinds import AnyMetric, Metric, Need, Stats
+from decodebench.metrics import drafts, humans, surprisal
+from decodebench.metrics.corpus import Stats, Text
+from decodebench.metrics.kinds import AnyMetric, Metric, Need
 from decodebench.records import Direction, Reading
-from decodebench.stats import Finish
+from decodebench.stats import Finish, identity
 
-NO_TOKEN = "no text has a token"
+NO_CHARACTER = "no text has a character"
 
 
-def _pooled(name: str, of: Callable[[Text], Stats | None], finish: Finish, *, unit: str = "1") -> Metric:
-    """A ratio of sums over the tokens of all texts, from the generating model's log-probabilities."""
+def _of_tokens(
+    name: str,
+    per_text: Callable[[Text], Stats | None],
+    finish: Finish | None = None,
+    *,
+    unit: str = "1",
+    missing: str = "no text has a token",
+    needs: Need = "logprobs",
+) -> Metric:
+    """A ratio of sums over the tokens of all texts; without a `finish`, a value of each text."""
     return Metric(
         name=name,
-        level="set",
+        level="set" if finish else "text",
         direction="none",
         unit=unit,
-        per_text=of,
-        finish=finish,
-        missing=NO_TOKEN,
-        needs=("logprobs",),
+        per_text=per_text,
+        finish=finish or identity,
+        missing=missing,
+        needs=(needs,),
     )
 
 
-def _read(name: str, of: Callable[[Reading], Stats | None], finish: Finish, *, unit: str = "1") -> Metric:
-    """The same from what the scorer said of the texts."""
-    return Metric(
-        name=name,
-        level="set",
-        direction="none",
-        unit=unit,
-        per_text=lambda text: None if text.reading is None else of(text.reading),
-        finish=finish,
-        missing=NO_TOKEN,
-        needs=("reading",),
-    )
+def _read(of: Callable[[Reading], Stats | None]) -> Callable[[Text], Stats | None]:
+    """A function of what the scorer said of a text, where it has read it."""
+    return lambda text: None if text.reading is None else of(text.reading)
 
 
 def _share(name: str, direction: Direction, of: Callable[[Text], bool], *needs: Need) -> Metric:
@@ -49,83 +48,51 @@ def _share(name: str, direction: Direction, of: Callable[[Text], bool], *needs: 
 
 
 def _own(text: Text) -> Stats:
-    return likelihood.logprob_sum(text.generation.token_logprobs)
+    return surprisal.logprob_sum(text.generation.token_logprobs)
 
 
-def _coherence(text: Text) -> Stats | None:
-    return None if text.reading is None else surprisal.coherence(text.reading)
+def _own_bits(text: Text) -> Stats:
+    return surprisal.bits_and_characters(text.generation.token_logprobs, text.generation.text)
 
 
-def _cosine(text: Text) -> Stats | None:
-    if text.reading is None:
-        return None
-    value = humans.cosine(text.reading.prompt_embedding, text.reading.embedding)
+def _scorer_bits(text: Text) -> Stats | None:
+    reading = text.reading
+    return None if reading is None else surprisal.bits_and_characters(reading.token_logprobs, text.generation.text)
+
+
+def _cosine(reading: Reading) -> Stats | None:
+    value = humans.cosine(reading.prompt_embedding, reading.embedding)
     return None if value is None else (value,)
 
 
+_scorer_sum = _read(lambda reading: surprisal.logprob_sum(reading.token_logprobs))
+
 LIKELIHOOD: tuple[AnyMetric, ...] = (
-    _pooled("perplexity", _own, likelihood.perplexity),
-    Metric(
-        name="perplexity_text",
-        level="text",
-        direction="none",
-        per_text=lambda text: likelihood.text_perplexity(text.generation.token_logprobs),
-        missing=NO_TOKEN,
-        needs=("logprobs",),
-    ),
-    _pooled("surprisal", _own, surprisal.mean_surprisal, unit="nats"),
-    Metric(
-        name="surprisal_text",
-        level="text",
-        direction="none",
-        unit="nats",
-        per_text=lambda text: surprisal.text_surprisal(text.generation.token_logprobs),
-        missing=NO_TOKEN,
-        needs=("logprobs",),
-    ),
-    _pooled(
-        "bits_per_character",
-        lambda text: surprisal.bits_and_characters(text.generation.token_logprobs, text.generation.text),
+    _of_tokens("perplexity", _own, surprisal.perplexity),
+    _of_tokens("perplexity_text", lambda text: surprisal.text_perplexity(text.generation.token_logprobs)),
+    _of_tokens("surprisal", _own, surprisal.mean_surprisal, unit="nats"),
+    _of_tokens("surprisal_text", lambda text: surprisal.text_surprisal(text.generation.token_logprobs), unit="nats"),
+    _of_tokens("bits_per_character", _own_bits, surprisal.ratio, unit="bits", missing=NO_CHARACTER),
+    _of_tokens("scorer_perplexity", _scorer_sum, surprisal.perplexity, needs="reading"),
+    _of_tokens("scorer_surprisal", _scorer_sum, surprisal.mean_surprisal, unit="nats", needs="reading"),
+    _of_tokens(
+        "scorer_bits_per_character",
+        _scorer_bits,
         surprisal.ratio,
         unit="bits",
+        missing=NO_CHARACTER,
+        needs="reading",
     ),
-    _read("scorer_perplexity", lambda r: likelihood.logprob_sum(r.token_logprobs), likelihood.perplexity),
-    _read(
-        "scorer_surprisal", lambda r: likelihood.logprob_sum(r.token_logprobs), surprisal.mean_surprisal, unit="nats"
-    ),
-    Metric(
-        name="scorer_bits_per_character",
-        level="set",
-        direction="none",
-        unit="bits",
-        per_text=lambda text: (
-            None
-            if text.reading is None
-            else surprisal.bits_and_characters(text.reading.token_logprobs, text.generation.text)
-        ),
-        finish=surprisal.ratio,
-        missing=NO_TOKEN,
-        needs=("reading",),
-    ),
-    _read("entropy", lambda r: surprisal.entropy_sum(r.token_entropies), surprisal.ratio, unit="nats"),
-    _read("entropy_gap", surprisal.gap_sum, surprisal.ratio, unit="nats"),
-    Metric(
-        name="coherence",
-        level="text",
-        direction="none",
+    _of_tokens(
+        "entropy",
+        _read(lambda reading: surprisal.entropy_sum(reading.token_entropies)),
+        surprisal.ratio,
         unit="nats",
-        per_text=_coherence,
-        missing=NO_TOKEN,
-        needs=("reading",),
+        needs="reading",
     ),
-    Metric(
-        name="prompt_cosine",
-        level="text",
-        direction="none",
-        per_text=_cosine,
-        missing="no text and prompt have tokens",
-        needs=("reading",),
-    ),
+    _of_tokens("entropy_gap", _read(surprisal.gap_sum), surprisal.ratio, unit="nats", needs="reading"),
+    _of_tokens("coherence", _read(surprisal.coherence), unit="nats", needs="reading"),
+    _of_tokens("prompt_cosine", _read(_cosine), missing="no text and prompt have tokens", needs="reading"),
 )
 
 LENGTH: tuple[AnyMetric, ...] = (
@@ -163,8 +130,9 @@ COST: tuple[AnyMetric, ...] = (
         level="set",
         direction="higher",
         per_text=lambda text: drafts.accepted_counts(text.generation),
-        finish=drafts.rate,
+        finish=surprisal.ratio,
         missing="no token was drafted",
+        needs=("generated",),
     ),
     Metric(
         name="tokens_per_forward",
@@ -172,7 +140,8 @@ COST: tuple[AnyMetric, ...] = (
         direction="higher",
         unit="tokens",
         per_text=lambda text: drafts.delivered_counts(text.generation),
-        finish=drafts.rate,
+        finish=surprisal.ratio,
         missing="the strategy takes one token at a time",
+        needs=("generated",),
     ),
 )

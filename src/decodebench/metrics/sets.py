@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from decodebench.metrics import humans, repetition, spread
-from decodebench.metrics.corpus import Corpus, Text
-from decodebench.metrics.kinds import Index, SetValue, Stats
+from decodebench.metrics.corpus import Corpus, Stats, Text
+from decodebench.metrics.kinds import Index, SetValue
 from decodebench.stats import Array
 
 FEW_SUBSETS = 20
@@ -16,7 +16,7 @@ FEW_SUBSETS = 20
 def distinct(corpus: Corpus, *, n: int) -> SetValue:
     """Unique n-grams of all texts / n-grams of all texts (Li et al. 2016)."""
     grams = repetition.NgramSet(_units(corpus), n)
-    return SetValue(of=grams.distinct, prompts=len(corpus.counted))
+    return SetValue(of=grams.distinct, prompts=len(corpus.counted), n=grams.prompts)
 
 
 def ead(corpus: Corpus) -> SetValue | str:
@@ -30,15 +30,17 @@ def ead(corpus: Corpus) -> SetValue | str:
         unique, total = grams.counts(prompts)
         return repetition.ead(unique, total, vocabulary)
 
-    return SetValue(of=of, prompts=len(corpus.counted))
+    return SetValue(of=of, prompts=len(corpus.counted), n=grams.prompts)
 
 
 def zipf(corpus: Corpus) -> SetValue:
     """The exponent of the rank-frequency line of the units (repetition.zipf_exponent)."""
     grams = repetition.NgramSet(_units(corpus), 1)
-    return SetValue(
-        of=lambda prompts: repetition.zipf_exponent(grams.frequencies(prompts)), prompts=len(corpus.counted)
-    )
+
+    def of(prompts: Index) -> float | None:
+        return repetition.zipf_exponent(grams.frequencies(prompts))
+
+    return SetValue(of=of, prompts=len(corpus.counted), n=grams.prompts)
 
 
 def compression(corpus: Corpus) -> SetValue:
@@ -48,7 +50,7 @@ def compression(corpus: Corpus) -> SetValue:
     def of(prompts: Index) -> float | None:
         return spread.compression_ratio([text for prompt in prompts for text in texts[prompt]])
 
-    return SetValue(of=of, prompts=len(texts), subsets=FEW_SUBSETS)
+    return SetValue(of=of, prompts=len(texts), n=sum(map(any, texts)), subsets=FEW_SUBSETS)
 
 
 def embeddings(texts: Iterable[Text]) -> Array:
@@ -57,14 +59,16 @@ def embeddings(texts: Iterable[Text]) -> Array:
     return np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))
 
 
-def vendi(corpus: Corpus) -> SetValue:
+def vendi(corpus: Corpus) -> SetValue | str:
     """How many different texts the set is worth, by the scorer's embeddings (spread.vendi_score)."""
     rows = [embeddings(texts) for texts in corpus.counted.values()]
-    return SetValue(
-        of=lambda prompts: spread.vendi_score(_stacked([rows[prompt] for prompt in prompts])),
-        prompts=len(rows),
-        subsets=FEW_SUBSETS,
-    )
+    if not all(np.isfinite(row).all() for row in rows):
+        return "the embedding of a text is not finite"
+
+    def of(prompts: Index) -> float | None:
+        return spread.vendi_score(_stacked([rows[prompt] for prompt in prompts]))
+
+    return SetValue(of=of, prompts=len(rows), n=sum(len(row) > 0 for row in rows), subsets=FEW_SUBSETS)
 
 
 def mauve(corpus: Corpus) -> SetValue | str:
@@ -74,7 +78,7 @@ def mauve(corpus: Corpus) -> SetValue | str:
     found = humans.mauve(human_ND, ours_ND)
     if found.value is None:
         return str(found.reason)
-    return SetValue(of=lambda prompts: found.value, prompts=len(ours), no_interval=found.reason)
+    return SetValue(of=lambda prompts: found.value, prompts=len(ours), n=len(ours), no_interval=found.reason)
 
 
 def human_distance(corpus: Corpus, *, per_text: Callable[[Text], Stats | None]) -> SetValue | str:
@@ -87,7 +91,8 @@ def human_distance(corpus: Corpus, *, per_text: Callable[[Text], Stats | None]) 
         a, b = (np.concatenate([np.empty(0), *(side[prompt] for prompt in prompts)]) for side in (ours, theirs))
         return humans.distribution_distance(a, b)
 
-    return SetValue(of=of, prompts=len(ours))
+    n = min(sum(len(values) > 0 for values in side) for side in (ours, theirs)) if ours else 0
+    return SetValue(of=of, prompts=len(ours), n=n)
 
 
 def _beside_human(corpus: Corpus) -> tuple[list[Sequence[Text]], list[Sequence[Text]]]:
@@ -98,7 +103,7 @@ def _beside_human(corpus: Corpus) -> tuple[list[Sequence[Text]], list[Sequence[T
 
 
 def _values(texts: Sequence[Text], per_text: Callable[[Text], Stats | None]) -> Array:
-    found = [stats[0] for text in texts if (stats := per_text(text)) is not None]
+    found = [stats[0] for text in texts if (stats := text.value(per_text)) is not None]
     return np.array(found, dtype=np.float64)
 
 

@@ -15,8 +15,29 @@ from decodebench.records import Reading
 from decodebench.stats import Array
 
 
+def logprob_sum(logprobs: Sequence[float]) -> tuple[float, float]:
+    """Sum and number of the scored tokens of one text: (0, 0) where there is none."""
+    return float(sum(logprobs)), float(len(logprobs))
+
+
+def perplexity(total: Array, tokens: Array) -> Array:
+    """exp(- sum of log-probabilities / number of tokens)."""
+    return np.exp(-total / tokens)
+
+
+def text_perplexity(logprobs: Sequence[float]) -> tuple[float] | None:
+    """The perplexity of one text; None where it has no token, infinite where it overflows."""
+    total, tokens = logprob_sum(logprobs)
+    if not tokens:
+        return None
+    try:
+        return (math.exp(-total / tokens),)
+    except OverflowError:
+        return (math.inf,)
+
+
 def mean_surprisal(total: Array, tokens: Array) -> Array:
-    """Surprisal per token in nats, from the sums of likelihood.logprob_sum: each token has the same weight."""
+    """Surprisal per token in nats, from the sums of logprob_sum: each token has the same weight."""
     return (0.0 - total) / tokens  # not -total: a sure text has 0, not -0
 
 
@@ -26,15 +47,14 @@ def text_surprisal(logprobs: Sequence[float]) -> tuple[float] | None:
 
 
 def bits_and_characters(logprobs: Sequence[float], text: str) -> tuple[float, float]:
-    """The surprisal of a text in bits, and its characters in Unicode form NFC; (0, 0) where either is missing.
+    """The surprisal of a text in bits, and its characters in Unicode form NFC; (0, 0) where it has no log-probs.
 
     Their ratio, bits per character, compares scorers with different tokenizers. An EOS among the log-probs adds its
     bits and no character.
     """
-    characters = len(unicodedata.normalize("NFC", text))
-    if not characters or not len(logprobs):
+    if not len(logprobs):
         return 0.0, 0.0
-    return (0.0 - sum(logprobs)) / math.log(2), float(characters)
+    return (0.0 - sum(logprobs)) / math.log(2), float(len(unicodedata.normalize("NFC", text)))
 
 
 def entropy_sum(entropies: Sequence[float]) -> tuple[float, float]:
@@ -54,8 +74,8 @@ def gap_sum(reading: Reading) -> tuple[float, float]:
 
 
 def ratio(part: Array, whole: Array) -> Array:
-    """part / whole: the `finish` of a ratio of sums."""
-    return part / whole
+    """part / whole, NaN where there is nothing to divide by: the `finish` of a ratio of sums."""
+    return np.where(whole == 0, np.nan, part) / whole
 
 
 def coherence(reading: Reading) -> tuple[float] | None:

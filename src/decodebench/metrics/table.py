@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 
+from decodebench.errors import ConfigError
 from decodebench.metrics import rows_repetition, sets
 from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
 from decodebench.metrics.options import MetricsConfig
 from decodebench.metrics.rows_between import BETWEEN, HUMAN
 from decodebench.metrics.rows_repetition import REPETITION
 from decodebench.metrics.rows_tokens import COST, LENGTH, LIKELIHOOD
+from decodebench.metrics.timings import TIMING_METRICS
 
 METRICS: tuple[AnyMetric, ...] = (*REPETITION, *BETWEEN, *LIKELIHOOD, *HUMAN, *LENGTH, *COST)
 
@@ -45,10 +48,28 @@ def distance_from_human(metric: Metric) -> SetMetric:
         unit=metric.unit,
         version=metric.version,
         prepare=partial(sets.human_distance, per_text=metric.per_text),
-        missing=metric.missing,
+        missing=f"{metric.missing}, or none of people's does",
         needs=("human", *metric.needs),
         by_unit=metric.by_unit,
     )
+
+
+def check_rank_by(config: MetricsConfig) -> None:
+    """Raise ConfigError where the ranking has a metric that no run can have, or one without a better side."""
+    metrics = chosen(config)
+    short = [on_leading_units(metric, config.leading) for metric in metrics if metric.repeats and config.leading]
+    every: tuple[AnyMetric, ...] = (*metrics, *short, *distances(metrics))
+    known = {config.named(metric.name, metric.by_unit): metric.direction for metric in every}
+    known |= {metric.name: metric.direction for metric in TIMING_METRICS}
+    usable = [name for name, direction in known.items() if direction != "none"]
+    for name in config.rank_by or ():
+        if name not in usable:
+            why = "neither more nor less of it is better" if name in known else "no such metric"
+            near = get_close_matches(name, usable, n=3, cutoff=0.5) or usable[:3]
+            raise ConfigError(
+                f"metrics.rank_by={name}: {why}; allowed are the {len(usable)} metrics that have a direction, such as "
+                f"{', '.join(near)} (docs/metrics.md)"
+            )
 
 
 def distances(metrics: tuple[AnyMetric, ...]) -> tuple[SetMetric, ...]:

@@ -1,14 +1,17 @@
 """Latency rows of one cell -> measurements: medians over rounds, then one value over prompts."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import Literal
 
+import numpy as np
+
 from decodebench.errors import StoreError
+from decodebench.metrics.scored import Scored
 from decodebench.records import Direction, Measurement, Timing
-from decodebench.stats import Interval, mean_interval, no_interval
+from decodebench.stats import mean_interval, no_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +58,10 @@ TIMING_METRICS: tuple[TimingMetric, ...] = (
 )
 
 
-def measure_timings(timings: Sequence[Timing]) -> list[Measurement]:
-    """Every metric of TIMING_METRICS, in its order, for the timed calls of ONE cell; no calls, no measurements.
+def score_timings(timings: Sequence[Timing]) -> list[Scored]:
+    """Every metric of TIMING_METRICS, in its order, for the timed calls of ONE cell; no calls, no metrics.
 
-    Measurement.n counts the prompts that gave a value. Raises StoreError for rows of several cells.
+    `n` counts the prompts that gave a value. Raises StoreError for rows of several cells.
     """
     if not timings:
         return []
@@ -68,39 +71,36 @@ def measure_timings(timings: Sequence[Timing]) -> list[Measurement]:
     prompts: dict[str, list[Timing]] = {}
     for timing in sorted(timings, key=lambda t: (t.prompt_id, t.round)):
         prompts.setdefault(timing.prompt_id, []).append(timing)
-    return [_measure_one(metric, list(prompts.values())) for metric in TIMING_METRICS]
+    return [_score_one(metric, prompts) for metric in TIMING_METRICS]
 
 
-def _measure_one(metric: TimingMetric, prompts: Sequence[Sequence[Timing]]) -> Measurement:
-    first = prompts[0][0]
-    readings = [[value for call in rounds if (value := metric.per_call(call)) is not None] for rounds in prompts]
-    readings = [values for values in readings if values]
-    reasons = (reason for rounds in prompts for call in rounds if (reason := metric.why(call)))
-    value, interval, reason = None, no_interval("no value"), None
+def measure_timings(timings: Sequence[Timing]) -> list[Measurement]:
+    """The same as measurements."""
+    return [scored.measurement(timings[0]) for scored in score_timings(timings)]
+
+
+def _score_one(metric: TimingMetric, prompts: Mapping[str, Sequence[Timing]]) -> Scored:
+    blank = Scored(metric=metric, name=metric.name, unit=metric.unit)
+    readings = {
+        prompt_id: values
+        for prompt_id, rounds in prompts.items()
+        if (values := [value for call in rounds if (value := metric.per_call(call)) is not None])
+    }
     if not readings:
-        reason = next(reasons, "not measured")
-    elif not all(math.isfinite(reading) for values in readings for reading in values):
-        reason = "a timed call gave a number that is not finite"
-    else:
-        value, interval = _over_prompts(metric, readings)
-    return Measurement(
-        cell=first.cell,
-        model=first.model,
-        strategy=first.strategy,
-        metric=metric.name,
-        value=value,
-        reason=reason or interval.reason,
-        unit=metric.unit,
-        direction=metric.direction,
-        n=0 if value is None else len(readings),
-        ci_low=interval.low,
-        ci_high=interval.high,
-        version=metric.version,
-    )
-
-
-def _over_prompts(metric: TimingMetric, readings: Sequence[Sequence[float]]) -> tuple[float, Interval]:
+        reasons = (reason for rounds in prompts.values() for call in rounds if (reason := metric.why(call)))
+        return replace(blank, reason=next(reasons, "not measured"))
+    if not all(math.isfinite(reading) for values in readings.values() for reading in values):
+        return replace(blank, reason="a timed call gave a number that is not finite")
     if metric.level == "peak":
-        return float(max(max(values) for values in readings)), no_interval("the largest of all calls has no interval")
-    medians = [float(median(values)) for values in readings]
-    return fmean(medians), mean_interval(medians)
+        largest = float(max(max(values) for values in readings.values()))
+        no_rows = no_interval("the largest of all calls has no interval")
+        return replace(blank, value=largest, n=len(readings), interval=no_rows)
+    rows_PK = np.array([[float(median(values))] for values in readings.values()])
+    return replace(
+        blank,
+        value=float(rows_PK.mean()),
+        n=len(readings),
+        interval=mean_interval(rows_PK[:, 0].tolist()),
+        prompt_ids=tuple(readings),
+        rows_PK=rows_PK,
+    )

@@ -51,11 +51,13 @@ def _against(differences: Sequence[Difference], metrics: Sequence[Metric], where
         for strategy in strategies
     )
     comparisons = max(each.comparisons for each in differences)
-    notes = [
-        f"Each strategy minus {differences[0].against}, paired by prompt; the intervals and verdicts hold for all "
-        f"{comparisons} comparisons of a metric together (Holm).",
-        "A difference above the detectable one would be found four times out of five.",
-    ]
+    notes = [f"Each strategy minus {differences[0].against}, paired by prompt."]
+    if comparisons:
+        notes += [
+            f"With 95% none of the {comparisons} verdicts on a metric is a false claim (Holm). An interval leaves out "
+            "0 where a difference is claimed.",
+            "A difference above the detectable one would be found four times out of five.",
+        ]
     reasons = dict.fromkeys(
         one_line(each.reason)
         for each in differences

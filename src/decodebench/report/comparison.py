@@ -181,8 +181,8 @@ class Comparison:
     @property
     def headline(self) -> tuple[Metric, ...]:
         """The metrics of the short table: those of HEADLINE that were measured, else the first eight."""
-        found = [m for name in HEADLINE for m in self.metrics if m.plain == name]
-        return tuple(found) or self.metrics[:8]
+        found = [m for name in HEADLINE for m in self.measured if m.plain == name]
+        return tuple(found) or self.measured[:8] or self.metrics[:8]
 
     @property
     def measured(self) -> tuple[Metric, ...]:

@@ -30,7 +30,11 @@ def details(run: Run) -> list[tuple[str, Facts]]:
 
 def models(manifest: Mapping[str, Any]) -> Facts:
     """One line for each model: where it came from, how it ran, how exactly, under which licence."""
-    return [(name, ", ".join(_model(model))) for name, model in (manifest.get("models") or {}).items()]
+    facts = [(name, ", ".join(_model(model))) for name, model in (manifest.get("models") or {}).items()]
+    if scorer := manifest.get("scorer"):
+        told = [str(scorer[key]) for key in ("id", "dtype", "fingerprint") if scorer.get(key)]
+        facts.append(("scorer", ", ".join(told).replace("self", "self (the generating model)")))
+    return facts
 
 
 def _model(model: Mapping[str, Any]) -> Iterator[str]:
@@ -87,6 +91,8 @@ def work(run: Run) -> Facts:
         difference = abs(alone - computed)
         compared = f"{difference:,} ({difference / alone:.0%}) {'fewer' if computed <= alone else 'more'}"
         facts.append(("tokens fed to the model", f"{computed:,}, {compared} than if each text had been made alone"))
+    for entry in run.manifest.get("unread") or ():
+        facts.append(("could not be read", str(entry["error"])))
     if seconds := run.manifest.get("seconds"):
         facts.append(("time", ", ".join(f"{name} {number(value)} s" for name, value in seconds.items())))
     if run.timings:
@@ -101,6 +107,7 @@ def setting(manifest: Mapping[str, Any]) -> Facts:
     facts = {
         "created": manifest.get("created"),
         "seed": ", ".join(str(seed) for seed in manifest.get("seed") or ()),
+        "metrics": ", ".join(f"{key} {value}" for key, value in (manifest.get("metrics") or {}).items() if value),
         "commit": manifest.get("git_commit"),
         "machine": ", ".join(str(part) for part in (machine.get("platform"), machine.get("cpu"), threads) if part),
         "versions": ", ".join(f"{name} {version}" for name, version in (manifest.get("versions") or {}).items()),

@@ -19,6 +19,7 @@ from decodebench.stats.intervals import (
     ratio_interval,
     ratio_intervals,
     share_interval,
+    too_few,
 )
 from decodebench.stats.ranking import Standing, pareto_front, standings
 from decodebench.stats.subsampling import SUBSETS, Subsampled, paired_subsamples, subsample, subsample_interval
@@ -50,4 +51,5 @@ __all__ = [
     "standings",
     "subsample",
     "subsample_interval",
+    "too_few",
 ]

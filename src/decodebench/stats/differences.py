@@ -206,7 +206,7 @@ def _family(pairs: Sequence[Estimate], direction: Direction, alpha: float) -> li
                 n=pair.n,
                 comparisons=m,
                 verdict="indistinguishable" if held_M[i] else _verdict(value_M[i], direction),
-                reason=_reason(value_M[i], flat, bool(held_M[i]), pair.changed, fewest_changes(m, alpha)),
+                reason=_reason(value_M[i], flat, bool(held_M[i]), pair.changed, fewest_changes(1, float(level_M[i]))),
             )
         )
     return found

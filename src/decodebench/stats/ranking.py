@@ -106,7 +106,8 @@ def bradley_terry(wins_PAA: Array) -> tuple[Array, Array]:
     Every two strategies are given one tied match more, so that one that won all its matches has a finite strength.
     Maximum likelihood by choix (I-LSR; Maystre and Grossglauser 2015). The matches of a prompt are not independent: the
     errors are those of the sandwich with prompts as clusters (Huber 1967; Liang and Zeger 1986), which is what leaving
-    out prompts comes to without a fit for each; the tied matches count as one more prompt.
+    out prompts comes to without a fit for each; the tied matches are clusters of their own, since as one they would all
+    pull together.
     """
     import choix
 
@@ -117,11 +118,20 @@ def bradley_terry(wins_PAA: Array) -> tuple[Array, Array]:
     total_AA = wins_PAA.sum(axis=0) + tied_AA
     strength_A = choix.ilsr_pairwise_dense(total_AA, max_iter=10_000)
     chance_AA = 1 / (1 + np.exp(strength_A - strength_A[:, None]))
-    clusters_PAA = np.concatenate([wins_PAA, tied_AA[None]])
+    clusters_PAA = np.concatenate([wins_PAA, _each_tied_pair(arms)])
     score_PA = (clusters_PAA - (clusters_PAA + clusters_PAA.transpose(0, 2, 1)) * chance_AA).sum(axis=2)
     weight_AA = (total_AA + total_AA.T) * chance_AA * chance_AA.T
     influence_PA = score_PA @ np.linalg.pinv(np.diag(weight_AA.sum(axis=1)) - weight_AA)
     return strength_A, np.sqrt((prompts + 1) / prompts * (influence_PA**2).sum(axis=0))
+
+
+def _each_tied_pair(arms: int) -> Array:
+    """The tied matches that are added, a cluster for each two strategies."""
+    one, other = np.triu_indices(arms, k=1)
+    pairs_CAA = np.zeros((len(one), arms, arms))
+    pair = np.arange(len(one))
+    pairs_CAA[pair, one, other] = pairs_CAA[pair, other, one] = 0.5
+    return pairs_CAA
 
 
 def _strength_interval(strength: float, error: float, prompts: int) -> Interval:

@@ -110,6 +110,9 @@ def paired_subsamples(value_a: float | None, a: Subsampled, value_b: float | Non
     difference = Subsampled(values_S=a.values_S - b.values_S, prompts=a.prompts)
     scale = float(max(np.abs(a.values_S).max(), np.abs(b.values_S).max()))
     error = difference.standard_error
+    if error <= 1e-10 * scale and value and abs(value) > 1e-10 * scale:
+        same = "leaving prompts out does not change the difference"
+        return Estimate(value=value, standard_error=None, n=a.prompts, df=0.0, reason=same)
     return Estimate(
         value=value,
         standard_error=0.0 if error <= 1e-10 * scale else error,

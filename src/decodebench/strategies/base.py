@@ -282,6 +282,11 @@ class Strategy(Penalties, ABC):
         """
         return torch.zeros(len(view.length_B) // self.rows, 1, dtype=torch.int64), None
 
+    def margins(self, state: State) -> Tensor | None:
+        """How far each emitted token was ahead of the next best one after penalties, [B, L] at the places of the texts;
+        None where that decides nothing."""
+        return None
+
     @abstractmethod
     def generation_config(self) -> dict[str, Any]:
         """The decoding rule in transformers' words, without the length rules (see `deploy.generation_config`)."""

@@ -1,12 +1,15 @@
 """Greedy search: always the likeliest token."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 
 from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
 from decodebench.strategies.edits import edited
+
+MOST_MARGIN = 1e4
+"""Where all other tokens are forbidden: a margin stays a number."""
 
 
 def advance_alone(view: View, token_B: torch.Tensor) -> Moves:
@@ -18,13 +21,22 @@ def advance_alone(view: View, token_B: torch.Tensor) -> Moves:
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy(Strategy):
-    """argmax of the raw distribution at each step."""
+    """argmax of the raw distribution at each step. It notes how close each decision was: noise turns the close ones."""
 
     is_search: ClassVar[bool] = True
 
     def step(self, view: View, state: State) -> Moves:
         scores, rows = edited(self, view)
-        return advance_alone(view, scores.top(rows, 1)[1].squeeze(1))
+        value_BK, id_BK = scores.top(rows, 2)
+        margin_B = (value_BK[:, 0] - value_BK[:, -1]).clamp_max(MOST_MARGIN)
+        margin_BL = torch.zeros_like(view.logprob_BL)
+        if (before_BL := state.get("margin_BL")) is not None:
+            margin_BL[:, : before_BL.shape[1]] = before_BL
+        margin_BL = margin_BL.scatter(1, view.length_B[:, None], margin_B[:, None])
+        return replace(advance_alone(view, id_BK[:, 0]), state={"margin_BL": margin_BL})
+
+    def margins(self, state: State) -> torch.Tensor | None:
+        return state.get("margin_BL")  # a strategy that inherits from this one may keep another state
 
     def generation_config(self) -> dict[str, Any]:
         return {"do_sample": False, "num_beams": 1}

@@ -125,6 +125,9 @@ class Guided(Strategy):
         main_B = self._main(view)
         return self.inner.ranking(view.select(main_B), _of_main(state, main_B))
 
+    def margins(self, state: State) -> Tensor | None:
+        return self.inner.margins(state)
+
     def generation_config(self) -> dict[str, Any]:
         return self.inner.generation_config()
 

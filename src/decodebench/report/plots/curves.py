@@ -1,6 +1,7 @@
 """Metrics against the position in the text: a line for each cell, people's texts in black."""
 
 from collections.abc import Iterator, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,11 +25,12 @@ def curve_plot(
     panel = figure.subplots()
     points = [point for _, row in rows for point in _line(row, curves, curve)]
     banded = len(rows) <= 4
+    dashes = cycle(("--", ":", "-."))  # of several models people's texts are several lines
     for at, row in rows:
         line = _line(row, curves, curve)
         middles = [(point.start + point.stop - 1) / 2 for point in line]
         colour, marker = (INK, "") if row.is_human else looks(at)
-        style = {"linestyle": "--", "linewidth": 2.0} if row.is_human else {"linewidth": 1.4}
+        style = {"linestyle": next(dashes), "linewidth": 2.0} if row.is_human else {"linewidth": 1.4}
         values = [np.nan if point.value is None else point.value for point in line]
         panel.plot(middles, values, color=colour, marker=marker, markersize=3.5, label=name_of(row), **style)
         if banded:

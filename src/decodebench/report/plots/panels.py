@@ -112,11 +112,14 @@ def _panel(panel: Any, metric: Metric, rows: Sequence[tuple[int, Row]]) -> None:
             panel.hlines(line, *ends, color=colour, linewidth=1.8)
         fill = colour if ends else "white"
         panel.plot(value, line, marker, color=fill, markeredgecolor=colour, markersize=5.5, markeredgewidth=1.3)
-    _scale(panel, [value for _, row in rows if (value := finite(row, metric)) is not None])
+    values = [value for _, row in rows if (value := finite(row, metric)) is not None]
+    whiskers = [end for _, row in rows for end in ends_of(row, metric) or ()]
+    _scale(panel, values, [*values, *whiskers])
     in_gigabytes(panel.xaxis, metric)
 
 
-def _scale(panel: Any, values: Sequence[float]) -> None:
+def _scale(panel: Any, values: Sequence[float], drawn_: Sequence[float]) -> None:
+    """The axis: logarithmic for `values` far apart; with room around what is drawn where that is one point."""
     low, high = min(values), max(values)
     if low > 0 and high > 1 and high / low > LOG_ABOVE:
         panel.set_xscale("log")
@@ -124,6 +127,6 @@ def _scale(panel: Any, values: Sequence[float]) -> None:
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
         panel.xaxis.set_major_locator(MaxNLocator(4))
-    if low == high:
+    if min(drawn_) == max(drawn_):
         room = abs(low) * 0.1 or 0.1
         panel.set_xlim(low - room, high + room)
