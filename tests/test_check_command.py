@@ -170,6 +170,14 @@ def test_cells_that_failed() -> None:
     assert "cannot be compared: some / sample: failed (out of memory), and no rule bounds failed_cells" in done.out
 
 
+def test_a_run_of_which_nothing_is_left() -> None:
+    failed = [{"cell": f"id-{name}", "error": "out of memory"} for name in ("greedy", "sample")]
+    run = stored_run(Path("results/broken"), failed=failed, status="failed")
+    write_records(run / "generations.parquet", Generation, [])
+    done = launch("check", "results/broken", "--against", BASELINE)
+    assert (done.code, done.out.splitlines()[-1]) == (1, "regression: 2 failed, 2 missing")
+
+
 def test_times_beside_those_of_greedy() -> None:
     def timing(name: str, seconds: float) -> Timing:
         known = {"ttft_s": None, "ttft_reason": "not asked", "new_tokens": 8, "peak_bytes": None, "peak_reason": "no"}

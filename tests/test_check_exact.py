@@ -182,6 +182,18 @@ def test_metrics_of_texts_that_were_judged_exactly_are_told_only() -> None:
     assert alone.fails, "without an exact rule the metrics judge"
 
 
+def test_too_few_prompts_do_not_fail_what_is_a_tie() -> None:
+    metrics = {"distinct_2": metric("distinct_2", {"a": 0.5})}, {"distinct_2": metric("distinct_2", {"a": 0.4})}
+    texts = text(1, margins=(0.0,)), text(2, margins=(0.0,))
+    sides = [
+        baseline(arm("greedy", is_search=True, texts={0: {"a": (one,)}}, metrics=of))
+        for one, of in zip(texts, metrics, strict=True)
+    ]
+    check = judge(*sides, rules(EXACT, statistical("distinct_2", 0, cannot_tell="fail")))
+    assert [f.outcome for f in check.findings] == ["numerical tie", "cannot tell"]
+    assert check.exit_code == 0
+
+
 def test_the_text_around_a_place() -> None:
     before, now = "x" * 100 + "left\n" + "y" * 100, "x" * 100 + "right"
     assert around(before, now) == ("…'" + "x" * 24 + "left\\n" + "y" * 43 + "'…", "…'" + "x" * 24 + "right'")

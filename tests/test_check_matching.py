@@ -173,6 +173,24 @@ def test_failed_cells_that_no_rule_bounds_cannot_be_compared() -> None:
     assert check.incomparable == ("some / greedy: failed (out of memory), and no rule bounds failed_cells",)
 
 
+def test_a_limit_of_what_failed() -> None:
+    """The rule matches, though there is no value to hold it against."""
+    limit = {"kind": "bound", "metric": "distinct_2", "at_least": 0.1, "strategies": "greedy"}
+    check = compare(side("greedy", "sample"), side("sample"), RULE, FAILED, limit, failed=[gone("greedy")])
+    assert [(f.strategy, f.metric) for f in check.findings if f.kind == "bound"] == [
+        ("greedy", "failed_cells"),
+        ("sample", "failed_cells"),
+    ]
+    alone = compare(side("greedy"), Baseline(made={}, prompts={}, arms=()), FAILED, limit, failed=[gone("greedy")])
+    assert alone.exit_code == 1
+
+
+def test_a_baseline_without_strategies_is_an_error() -> None:
+    nothing = Baseline(made={}, prompts={}, arms=())
+    with pytest.raises(StoreError, match="the baseline has no strategies: nothing would be checked"):
+        compare(nothing, side("sample"))
+
+
 def test_failed_cells_may_be_allowed() -> None:
     allowed = {**FAILED, "at_most": 1}
     check = compare(side("greedy", "sample"), side("sample"), RULE, allowed, failed=[gone("greedy")])

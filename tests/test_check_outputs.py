@@ -11,7 +11,7 @@ from wcwidth import wcswidth
 from decodebench.errors import ConfigError
 from decodebench.regression import Check, Finding, judge
 from decodebench.regression.explaining import explain
-from decodebench.regression.outputs import (
+from decodebench.regression.rendering import (
     check_json,
     check_markdown,
     check_text,
@@ -19,7 +19,7 @@ from decodebench.regression.outputs import (
     github_annotations,
     junit_xml,
 )
-from decodebench.regression.outputs.words import verdict
+from decodebench.regression.rendering.words import verdict
 from regression_data import PROMPTS, arm, baseline, metric, rules, statistical, text
 
 NASTY = "a|b <c> `d` \x00\x1b[31m \ud800 ]]> & % 100, 한글:\r\n끝"

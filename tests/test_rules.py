@@ -12,7 +12,7 @@ import yaml
 
 from decodebench.errors import ConfigError
 from decodebench.metrics import METRICS
-from decodebench.regression import Rule, parse_rules, read_rules
+from decodebench.regression import Rule, judge, parse_rules, read_rules
 from decodebench.regression.assigning import assign, metric_named
 from decodebench.regression.exact import DTYPE_NOISE
 from decodebench.regression.matching import match
@@ -72,17 +72,25 @@ def test_a_file_of_every_kind(tmp_path: Path) -> None:
         ("- kind: exakt", "rule 1: kind=exakt: allowed: bound, exact, statistical; did you mean exact?"),
         (
             "- {kind: exact, metric: rep_4}",
-            "rule 1: metric=rep_4: has no effect with kind=exact; allowed: cannot_tell, kind, optional, prompts, "
-            "severity, strategies, ties_within",
+            "rule 1: metric=rep_4: has no effect with kind=exact; allowed: kind, optional, prompts, severity, "
+            "strategies, ties_within",
         ),
         (
             "- {kind: exact, severty: fail}",
-            "rule 1: severty=fail: unknown key; allowed: cannot_tell, kind, optional, prompts, severity, strategies, "
-            "ties_within; did you mean severity?",
+            "rule 1: severty=fail: unknown key; allowed: kind, optional, prompts, severity, strategies, ties_within; "
+            "did you mean severity?",
         ),
         ("- {kind: exact, ties_within: -1}", "rule 1: ties_within=-1: must be a number of 0 or more"),
         ("- {kind: exact, severity: error}", "rule 1: severity=error: allowed: fail, warn"),
-        ("- {kind: exact, cannot_tell: null}", "rule 1: cannot_tell=null: allowed: fail, warn"),
+        (
+            "- {kind: bound, metric: rep_4, at_most: 1, cannot_tell: null}",
+            "rule 1: cannot_tell=null: allowed: fail, warn",
+        ),
+        (
+            "- {kind: exact, cannot_tell: fail}",
+            "rule 1: cannot_tell=fail: has no effect with kind=exact; allowed: kind, optional, prompts, severity, "
+            "strategies, ties_within",
+        ),
         ("- {kind: exact, optional: 1}", "rule 1: optional=1: must be true or false"),
         ("- {kind: exact, strategies: []}", "rule 1: strategies=[]: must be a label (* for any) or a list of them"),
         ("- {kind: exact, strategies: [1]}", "rule 1: strategies=[1]: must be a label (* for any) or a list of them"),
@@ -311,7 +319,7 @@ def test_an_optional_rule_may_match_nothing_but_not_all_of_them() -> None:
     for node in ({"kind": "exact"}, statistical("rep_5", 0.1), statistical("rep_4", 1, strategies="x")):
         assert assigned(side, kept, {**node, "optional": True}) == [(1, "sample", "rep_4")]
     with pytest.raises(ConfigError, match="no rule matches anything: nothing would be checked"):
-        assigned(side, {"kind": "exact", "optional": True})
+        judge(side, side, rules({"kind": "exact", "optional": True}))
 
 
 def test_what_a_metrics_name_is_made_of() -> None:

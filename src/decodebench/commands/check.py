@@ -23,7 +23,7 @@ def check(words: Sequence[str]) -> int:
 
     from decodebench.regression.baseline_file import read_baseline
     from decodebench.regression.checking import check_sides, read_sides
-    from decodebench.regression.outputs import check_text, github_annotations
+    from decodebench.regression.rendering import check_text, github_annotations
     from decodebench.regression.rules import read_rules
 
     rules = read_rules(None if arguments.rules is None else Path(arguments.rules))
@@ -31,9 +31,9 @@ def check(words: Sequence[str]) -> int:
     run_dir = _run_again(arguments, baseline, rules) if arguments.again else Path(arguments.run)
     sides = read_sides(run_dir, baseline)
     found = check_sides(sides, rules, run=str(run_dir), baseline=arguments.against)
-    if arguments.explain is not None:
+    if arguments.explain is not None and not found.incomparable:
         from decodebench.regression.explaining import explain
-        from decodebench.regression.outputs import explanation_text
+        from decodebench.regression.rendering import explanation_text
 
         print(explanation_text(explain(sides.baseline, sides.run, rules, *arguments.explain)), end="\n\n")
     _write(arguments, found)
@@ -109,7 +109,7 @@ def _run_again(arguments: Namespace, baseline: "Baseline", rules: "Sequence[Rule
 
 def _write(arguments: Namespace, found: "Check") -> None:
     """The files that were asked for."""
-    from decodebench.regression.outputs import check_json, check_markdown, junit_xml
+    from decodebench.regression.rendering import check_json, check_markdown, junit_xml
     from decodebench.tables import write_whole
 
     for name, render in (("markdown", check_markdown), ("junit", junit_xml), ("json", check_json)):

@@ -61,7 +61,8 @@ def read_sides(run_dir: Path, baseline: Path | Baseline) -> Sides:
     manifest = read_manifest(run_dir)
     if manifest.get("status") == "running":
         raise StoreError(f"{run_dir}: is not finished (status running); run its command again first")
-    counted = {key: held.made["metrics"][key] for key in _COUNTED_AS if key in held.made["metrics"]}
+    metrics = held.made.get("metrics", {})
+    counted = {key: metrics[key] for key in _COUNTED_AS if key in metrics}
     made = make_baseline(run_dir, whole=False, **counted)
     return Sides(baseline=held, run=_with_timings(made, run_dir, manifest), failed=_failed(manifest))
 

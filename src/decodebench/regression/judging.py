@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from decodebench.errors import ConfigError, StoreError
 from decodebench.regression.assigning import Task, assign, metric_named
 from decodebench.regression.baseline import Baseline
 from decodebench.regression.bounds import bound_finding
@@ -19,7 +20,11 @@ def judge(baseline: Baseline, run: Baseline, rules: Sequence[Rule], failed: Sequ
     Raises ConfigError for rules that do not fit the baseline, StoreError for numbers that are not finite.
     """
     matched = match(baseline, run, failed)
+    if not matched.pairs and not matched.incomparable:
+        raise StoreError("the baseline has no strategies: nothing would be checked")
     tasks = assign(rules, matched.pairs, baseline, run) if matched.pairs else []
+    if matched.pairs and not tasks:
+        raise ConfigError("no rule matches anything: nothing would be checked")
     incomparable = (*matched.incomparable, *_metrics(tasks, baseline, run), *_failures(matched.pairs, tasks))
     return Check(
         run=str(run.made.get("run") or "run"),

@@ -170,7 +170,9 @@ def _models(baseline: Baseline, run: Baseline, pairs: Sequence[Pair]) -> Iterato
 
 def model_facts(side: Baseline, model: str) -> Mapping[str, Any]:
     """What a baseline says of a model: its dtype, the fingerprint of its weights."""
-    return {k: v for k, v in (side.made["models"].get(model) or {}).items() if k != "exactness"}  # that is a probe's
+    return {
+        k: v for k, v in (side.made.get("models", {}).get(model) or {}).items() if k != "exactness"
+    }  # that is a probe's
 
 
 def _of_arm(pair: Pair) -> Iterator[str]:

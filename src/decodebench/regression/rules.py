@@ -36,9 +36,9 @@ class Rule:
     """One rule. `source` and `number` say where it stands.
 
     `strategies` and `prompts` are globs over labels, of which the first word alone also counts. `severity` is what a
-    regression comes to, `cannot_tell` what too little evidence does. An `optional` rule may match nothing. The others
-    belong to one kind: `ties_within` (exact), `margin` and `direction` (statistical), `at_most`, `at_least` and
-    `relative_to` (bound: the value is divided by that of another strategy).
+    regression comes to, `cannot_tell` what too little evidence does (not of exact rules). An `optional` rule may match
+    nothing. The others belong to one kind: `ties_within` (exact), `margin` and `direction` (statistical), `at_most`,
+    `at_least` and `relative_to` (bound: the value is divided by that of another strategy).
     """
 
     kind: RuleKind
@@ -63,11 +63,11 @@ class Rule:
         return ConfigError(f"{self.source}: rule {self.number} ({what}): {message}")
 
 
-_COMMON = ("kind", "strategies", "prompts", "severity", "cannot_tell", "optional")
+_COMMON = ("kind", "strategies", "prompts", "severity", "optional")
 _OF_KIND: Mapping[str, tuple[str, ...]] = {
     "exact": ("ties_within",),
-    "statistical": ("metric", "margin", "direction"),
-    "bound": ("metric", "at_most", "at_least", "relative_to"),
+    "statistical": ("metric", "margin", "direction", "cannot_tell"),
+    "bound": ("metric", "at_most", "at_least", "relative_to", "cannot_tell"),
 }
 _NEEDED: Mapping[str, tuple[str, ...]] = {"exact": (), "statistical": ("metric", "margin"), "bound": ("metric",)}
 

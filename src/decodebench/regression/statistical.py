@@ -7,7 +7,7 @@ values that are the same for every prompt are not tested.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,12 @@ class Tested:
 def statistical_findings(tasks: Sequence[Task], judged_exactly: frozenset[Key]) -> list[Finding]:
     """One finding for each task. Arms whose tokens an exact rule has judged already are only told of (`warn`)."""
     first = [_look(task) for task in tasks]
-    findings = iter(_family([each for each in first if isinstance(each, Tested)], judged_exactly))
-    return [next(findings) if isinstance(each, Tested) else each for each in first]
+    tested = iter(_family([each for each in first if isinstance(each, Tested)]))
+    findings = [next(tested) if isinstance(each, Tested) else each for each in first]
+    return [
+        replace(found, severity="warn") if task.pair.key in judged_exactly else found
+        for task, found in zip(tasks, findings, strict=True)
+    ]
 
 
 def preference(rule: Rule | None, metric: BaselineMetric) -> Preference:
@@ -134,22 +138,21 @@ def _without_value(task: Task, before: BaselineMetric, now: BaselineMetric) -> F
     return _finding(task, outcome, f"the run has no value any more: {now.reason}", **known)
 
 
-def _finding(task: Task, outcome: Outcome, message: str, *, told: bool = False, **numbers: Any) -> Finding:
-    """`told`: information, which fails nothing."""
+def _finding(task: Task, outcome: Outcome, message: str, **numbers: Any) -> Finding:
     severity: Severity = task.rule.cannot_tell if outcome == "cannot tell" else task.rule.severity
     return Finding(
         kind="statistical",
         **task.pair.labels,
         metric=task.metric,
         outcome=outcome,
-        severity="warn" if told else severity,
+        severity=severity,
         message=message,
         unit=task.pair.baseline.metrics[task.metric].unit,
         **numbers,
     )
 
 
-def _family(tests: Sequence[Tested], judged_exactly: frozenset[Key]) -> list[Finding]:
+def _family(tests: Sequence[Tested]) -> list[Finding]:
     """All tests of a check: Holm over all of them keeps the chance of any false alarm at 5%."""
     if not tests:
         return []
@@ -188,10 +191,9 @@ def _family(tests: Sequence[Tested], judged_exactly: frozenset[Key]) -> list[Fin
             "detectable": None if error_M[i] == 0 else float(detectable_M[i]),
             "n": test.estimate.n,
         }
-        told = test.task.pair.key in judged_exactly
         fewest = fewest_changes(m, ALPHA if two_sided_M[i] else 2 * ALPHA)
         message = _message(test, outcome, bool(claimed_M[i]), fewest, numbers)
-        found.append(_finding(test.task, outcome, message, told=told, **numbers))
+        found.append(_finding(test.task, outcome, message, **numbers))
     return found
 
 
