@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL: # two installations into one environment must not run at once
-.PHONY: help demo baseline test lint format cuda-check setup-demo setup-test clean
+.PHONY: help demo baseline check-quality test lint format cuda-check setup-demo setup-test clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ demo: setup-demo ## Compare beam search and sampling on the packaged model; prin
 
 baseline: setup-demo ## Keep the README's run, results/reference, as the baseline that a check holds later runs against
 	$(BIN)/python -m decodebench baseline results/reference -o baselines/reference
+
+check-quality: setup-demo ## Decode the configuration of the README's run again, and hold it against the committed baseline
+	rm -rf results/reference-check
+	HF_HUB_OFFLINE=1 $(BIN)/python -m decodebench check --run --against baselines/reference
 
 test: lint ## Run the checks and all tests in two processes, without a network once set up
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
