@@ -63,7 +63,7 @@ def test_peoples_own_row():
 def test_few_texts_for_mauve():
     ours, people = [generation([1])], [given([1])]
     found = scores(ours, people=people, readings=[reading(ours[0]), reading(people[0])])
-    assert found["mauve"].reason == "1 texts on a side: MAUVE needs at least 20"
+    assert found["mauve"].reason == "1 texts on a side: MAUVE says nothing below 100"
 
 
 def test_tokens_without_log_probs_may_be_given_but_not_generated():

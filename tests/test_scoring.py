@@ -69,7 +69,7 @@ def test_measurements_by_hand(run: Path) -> None:
     # log-probs -1 -2 -3, and -2 for what is left: -2 in the mean
     assert rows["t1", "surprisal"].value == pytest.approx(2.0)
     assert rows["h", "entropy_gap"].value == pytest.approx(2.0 - 1.5)
-    assert rows["g0", "mauve"].reason == "12 texts on a side: MAUVE needs at least 20"
+    assert rows["g0", "mauve"].reason == "12 texts on a side: MAUVE says nothing below 100"
     # 4 words in 12 texts of 45.5 tokens, of a vocabulary of 25
     assert rows["g0", "set_distinct_1"].value == pytest.approx(4 / 546)
     assert rows["g0", "ead"].value == pytest.approx(4 / (25 * (1 - (24 / 25) ** 546)))
