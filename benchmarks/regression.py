@@ -10,13 +10,12 @@ Each run is decoded by `python -m decodebench`, but for logits shifted by one po
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ GREEDY = ("strategy=greedy",)
 BEAM = ("strategy=beam", "strategy.num_beams=4", "strategy.num_return_sequences=1")
 KINDS = {"temperature": SAMPLER, "greedy": GREEDY, "beam": BEAM}
 SEEDS = (0, 1, 2, 3, 4)
+SHIFTED = "logits shifted by one position"
 BITS = 3
 NOISE = 1e-6
 
@@ -71,14 +71,14 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "EOS ignored": Scenario(kinds=("temperature", "beam"), overrides=("strategy.eos=none",)),
     "a template that lost its newline": Scenario(kinds=("temperature", "greedy"), overrides=("prompts=lost",)),
-    "logits shifted by one position": Scenario(kinds=("temperature", "greedy")),
+    SHIFTED: Scenario(kinds=("temperature", "greedy")),
     "batch size changed": Scenario(kinds=("temperature", "greedy"), overrides=("engine.max_rows=24",), caught=False),
     "order of cells changed": Scenario(kinds=("greedy", "temperature"), caught=False),
-    "one thread instead of two": Scenario(
-        kinds=("temperature", "greedy"), overrides=("engine.threads=1",), caught=False
-    ),
     "float noise of 1e-6 on the logits": Scenario(
         kinds=("temperature", "greedy", "beam"), caught=False, environment={"LOGIT_NOISE": str(NOISE)}
+    ),
+    "two threads instead of one": Scenario(
+        kinds=("temperature", "greedy"), overrides=("engine.threads=2",), caught=False
     ),
 }
 
@@ -109,19 +109,24 @@ def model_folder(options: argparse.Namespace) -> Path:
 
 
 def make(pool: Path, options: argparse.Namespace) -> None:
-    """Decode every run that is not there yet."""
+    """Decode every run that is not there yet, or every second one of them, for two processes."""
     write_prompts(pool, options)
+    jobs: list[Callable[[], None]] = []
     for kind, overrides in KINDS.items():
         for seed in SEEDS if kind == "temperature" else SEEDS[:1]:
-            decode(pool, f"{kind}-{seed}", [*overrides, f"seed={seed}"], options)
+            jobs.append(partial(decode, pool, f"{kind}-{seed}", [*overrides, f"seed={seed}"], options))
     for name, scenario in SCENARIOS.items():
         extra = scenario.prepare(pool, options) if scenario.prepare else ()
         for kind in scenario.kinds:
             run = f"{slug(name)}-{kind}"
-            if name == "logits shifted by one position":
-                shifted(pool, run, kind, options)
+            if name == SHIFTED:
+                jobs.append(partial(shifted, pool, run, kind, options))
             else:
-                decode(pool, run, [*KINDS[kind], *scenario.overrides, *extra], options, scenario.environment)
+                given = [*KINDS[kind], *scenario.overrides, *extra]
+                jobs.append(partial(decode, pool, run, given, options, scenario.environment))
+    part, parts = map(int, options.part.split("/"))
+    for job in jobs[part - 1 :: parts]:
+        job()
 
 
 def slug(name: str) -> str:
@@ -129,15 +134,28 @@ def slug(name: str) -> str:
 
 
 def write_prompts(pool: Path, options: argparse.Namespace) -> None:
-    """Two configurations of the same prompts, whose templates differ by a newline."""
+    """The same prompts under two configurations whose templates differ by a newline; without references, which every
+    run would read."""
     from decodebench.config import conf_dir
+    from decodebench.prompts import PromptsConfig, load_prompts
 
+    words = 6 if options.quick else 60  # tiny models have small contexts
+    config = PromptsConfig(
+        name="sotu",
+        source="corpus",
+        corpus="sotu",
+        first_year=1945,
+        last_year=2026,
+        prompt_words=words,
+        reference_words=words,
+        limit=options.prompts,
+    )
+    lines = [json.dumps({"id": prompt.id, "text": prompt.text}) + "\n" for prompt in load_prompts(config)]
     folder = pool / "conf" / "prompts"
     folder.mkdir(parents=True, exist_ok=True)
-    base = (conf_dir() / "prompts" / "sotu.yaml").read_text(encoding="utf-8")
-    base = base.replace("limit: 100", f"limit: {options.prompts}").replace("name: sotu", "name: speeches")
-    if options.quick:  # tiny models have small contexts
-        base = base.replace("prompt_words: 60", "prompt_words: 6").replace("reference_words: 150", "reference_words: 6")
+    (pool / "speeches.jsonl").write_text("".join(lines), encoding="utf-8")
+    base = (conf_dir() / "prompts" / "file.yaml").read_text(encoding="utf-8")
+    base = base.replace("name: file", "name: speeches").replace("path: null", f"path: {pool / 'speeches.jsonl'}")
     for name, template in (("kept", '"{text}\\n"'), ("lost", '"{text}"')):
         (folder / f"{name}.yaml").write_text(base.replace("template: null", f"template: {template}"), encoding="utf-8")
 
@@ -149,7 +167,7 @@ def decode(
     manifest = pool / "runs" / name / "manifest.json"
     if manifest.exists() and json.loads(manifest.read_text(encoding="utf-8"))["status"] == "complete":
         return
-    given = [f"model.path={model_folder(options)}", "model=local", "prompts=kept", "latency=skip"]
+    given = [f"model.path={model_folder(options)}", "model=local", "prompts=kept", "latency=skip", "engine.threads=1"]
     given += [f"strategy.max_new_tokens={options.tokens}", f"name={name}", f"results={pool / 'runs'}"]
     keys = {each.split("=")[0] for each in overrides}
     command = [each for each in given if each.split("=")[0] not in keys] + list(overrides)
@@ -197,7 +215,6 @@ def shifted(pool: Path, name: str, kind: str, options: argparse.Namespace) -> No
         )
     target.mkdir(parents=True)
     write_records(target / "generations.parquet", Generation, found)
-    shutil.copy(source / "references.parquet", target)
     write_json(target / "manifest.json", json.loads((source / "manifest.json").read_text(encoding="utf-8")))
     score_run(target)
     print(name, flush=True)
@@ -233,7 +250,7 @@ def rates(pool: Path, options: argparse.Namespace) -> None:
 
     rules = read_rules(None)
     rng = np.random.default_rng(2026)
-    prompts = [n for n in (25, 50, 100) if n <= options.prompts] or [options.prompts]
+    prompts = [n for n in (20, 40, 80) if n <= options.prompts] or [options.prompts]
     kept = {kind: side(pool, f"{kind}-0") for kind in KINDS}
     seeds = [side(pool, f"temperature-{seed}") for seed in SEEDS]
 
@@ -325,8 +342,9 @@ def main() -> None:
     parser.add_argument("what", choices=("make", "rates"))
     parser.add_argument("pool", type=Path)
     parser.add_argument("--model", help="a folder of save_pretrained in place of the packaged model")
-    parser.add_argument("--prompts", type=int, default=100)
-    parser.add_argument("--tokens", type=int, default=40)
+    parser.add_argument("--prompts", type=int, default=80)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--part", default="1/1", help="make: 1/2 and 2/2 in two processes at once")
     parser.add_argument("--checks", type=int, default=2000, help="simulated checks for false alarms")
     parser.add_argument("--draws", type=int, default=200, help="simulated checks of each scenario")
     parser.add_argument("--quick", action="store_true", help="12 prompts, 6 tokens, 20 checks")

@@ -133,10 +133,13 @@ def test_bad_input_gets_one_line(arguments: str, good: list[str]) -> None:
     assert {path.name for path in Path().iterdir()} - {path.name for path in before} <= {"cache"}
 
 
+NAMES = "baseline, check, export, report, score, strategies"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["repotr", "x"], "repotr: unknown command; allowed: baseline, check, export, report, score, strategies; did you mean report?"),
+        (["repotr", "x"], f"repotr: unknown command; allowed: {NAMES}; did you mean report?"),
         (["report"], "report: takes the path of a run folder, as in: report results/NAME"),
         (["report", "a", "b"], "report: takes the path of a run folder"),
         (["report", "results/x"], "results/x: there is no such folder; allowed: the folder of a run"),
