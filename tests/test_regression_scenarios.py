@@ -123,7 +123,7 @@ def test_a_higher_temperature(decode: Decode, then: Baseline) -> None:
     assert found.exit_code == 1
     assert ("temperature", "surprisal") in failing(found)
     assert {strategy for strategy, _ in failing(found)} == {"temperature"}
-    assert found.changes == ("temperature: strategy.temperature 0.75 -> 1.3",)
+    assert found.changes == ("file / temperature: strategy.temperature 0.75 -> 1.3",)
 
 
 def test_beams_that_may_repeat_again(decode: Decode, then: Baseline) -> None:
@@ -132,7 +132,7 @@ def test_beams_that_may_repeat_again(decode: Decode, then: Baseline) -> None:
     assert failing(found) == {("beam", "tokens")}
     worse = {finding.name for finding in found.findings if finding.outcome == "regression"}
     assert {"tokens", "diversity", "rep_4"} <= worse
-    assert found.changes == ("beam: strategy.no_repeat_ngram_size 2 -> 0",)
+    assert found.changes == ("file / beam: strategy.no_repeat_ngram_size 2 -> 0",)
 
 
 def test_weights_of_three_bits(
@@ -170,10 +170,13 @@ def test_a_penalty_of_the_model_s_own_file(
     assert found.changes == ("strategy.repetition_penalty 1.0 -> 1.3",)
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    for id_ in ("0-1", "0-2", "0-3"):
+    leaked = {}
+    for id_ in list(PROMPTS)[::5]:
         inputs = tokenizer(PROMPTS[id_] + "\n", return_tensors="pt")
-        leaked = model.generate(**inputs, do_sample=False, max_new_tokens=TOKENS)[0, inputs.input_ids.shape[1] :]
-        assert tuple(leaked.tolist()) == tokens(caught)["greedy", id_, 0] != tokens(immune)["greedy", id_, 0]
+        made = model.generate(**inputs, do_sample=False, max_new_tokens=TOKENS)[0, inputs.input_ids.shape[1] :]
+        leaked["greedy", id_, 0] = tuple(made.tolist())
+    assert leaked.items() <= tokens(caught).items()
+    assert not leaked.items() & tokens(immune).items()
 
 
 def test_an_end_that_is_ignored(decode: Decode, then: Baseline) -> None:
@@ -330,6 +333,7 @@ def test_the_benchmark_draws_prompts_of_stored_runs(benchmark: Any, decode: Deco
         }
         assert a.metrics.keys() == b.metrics.keys()
         for name, metric in a.metrics.items():
+            print(name, a.strategy, metric.value, b.metrics[name].value, b.metrics[name].reason)
             assert metric.value == pytest.approx(b.metrics[name].value, rel=1e-6), name
 
 
