@@ -250,13 +250,15 @@ def rates(pool: Path, options: argparse.Namespace) -> None:
 
     rules = read_rules(None)
     rng = np.random.default_rng(2026)
-    prompts = [n for n in (20, 40, 80) if n <= options.prompts] or [options.prompts]
+    prompts = [n for n in (20, 40, 60) if n <= options.prompts] or [options.prompts]
     kept = {kind: side(pool, f"{kind}-0") for kind in KINDS}
     seeds = [side(pool, f"temperature-{seed}") for seed in SEEDS]
 
     def other_seed(n: int) -> bool:
-        one, other = rng.choice(len(seeds), 2, replace=False)
-        return fails(seeds[one], seeds[other], rules, draw(rng, seeds[one], n))
+        ids = sorted(draw(rng, seeds[0], n))
+        of_each = [rng.choice(len(seeds), 2, replace=False) for _ in ids]  # for every prompt any two of the seeds
+        one, other = (mixed(seeds, dict(zip(ids, side, strict=True))) for side in zip(*of_each, strict=True))
+        return fails(one, other, rules, None)
 
     print("\nFalse alarms: the same strategies, another seed\n\n| |" + "".join(f" n = {n} |" for n in prompts))
     print("|---|" + "---|" * len(prompts))
@@ -295,6 +297,19 @@ def draw(rng: np.random.Generator, baseline: Any, n: int) -> set[str]:
     return {ids[at] for at in rng.choice(len(ids), min(n, len(ids)), replace=False)}
 
 
+def mixed(seeds: Sequence[Any], seed_of: Mapping[str, int]) -> Any:
+    """A side that has each of these prompts from any of the seeds: draws of one prompt say nothing of another's."""
+    parts = [limited(one, {key for key, at in seed_of.items() if at == number}) for number, one in enumerate(seeds)]
+    first = parts[0].arms[0]
+    metrics = {}
+    for name, metric in first.metrics.items():
+        rows = {key: row for part in parts for key, row in part.arms[0].metrics[name].rows.items()}
+        metrics[name] = valued(name, replace(metric, rows=rows))
+    texts = {0: {key: of for part in parts for prompts in part.arms[0].texts.values() for key, of in prompts.items()}}
+    prompts = {name: {k: v for part in parts for k, v in part.prompts[name].items()} for name in parts[0].prompts}
+    return replace(parts[0], arms=(replace(first, texts=texts, metrics=metrics),), prompts=prompts)
+
+
 def fails(before: Any, after: Any, rules: Sequence[Any], ids: set[str] | None) -> bool:
     """Whether the check of these prompts fails: a regression, or sides that cannot be compared."""
     from decodebench.regression.judging import judge
@@ -308,16 +323,24 @@ def limited(baseline: Any, ids: set[str]) -> Any:
     arms = []
     for arm in baseline.arms:
         texts = {seed: {key: of for key, of in prompts.items() if key in ids} for seed, prompts in arm.texts.items()}
-        metrics = {}
-        for name, metric in arm.metrics.items():
-            rows = {key: row for key, row in metric.rows.items() if key in ids}
-            value = finishes()[name](*np.mean(list(rows.values()), axis=0)) if rows else np.nan
-            known = bool(np.isfinite(value))
-            reason = metric.reason if known else metric.reason or "no value"
-            metrics[name] = replace(metric, rows=rows, value=float(value) if known else None, reason=reason)
+        metrics = {
+            name: valued(name, replace(metric, rows={key: row for key, row in metric.rows.items() if key in ids}))
+            for name, metric in arm.metrics.items()
+        }
         arms.append(replace(arm, texts=texts, metrics=metrics))
     prompts = {name: {key: value for key, value in of.items() if key in ids} for name, of in baseline.prompts.items()}
     return replace(baseline, arms=tuple(arms), prompts=prompts)
+
+
+def valued(name: str, metric: Any) -> Any:
+    """The metric with the value that its rows give."""
+    value = np.nan
+    if metric.rows:
+        with np.errstate(all="ignore"):
+            value = finishes()[name](*np.mean(list(metric.rows.values()), axis=0))
+    if not np.isfinite(value):
+        return replace(metric, value=None, reason=metric.reason or "no value")
+    return replace(metric, value=float(value))
 
 
 @cache
@@ -334,7 +357,8 @@ def rate(check: Callable[[int], bool], n: int, times: int) -> str:
 
     hits = sum(check(n) for _ in range(times))
     ends = share_interval(hits, times)
-    return f"{100 * hits / times:.1f}% [{100 * (ends.low or 0):.1f}, {100 * (ends.high or 1):.1f}]"
+    said = "" if ends.low is None or ends.high is None else f" [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
+    return f"{100 * hits / times:.1f}%{said}"
 
 
 def main() -> None:
