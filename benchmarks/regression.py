@@ -270,6 +270,9 @@ def rates(pool: Path, options: argparse.Namespace) -> None:
         for name, scenario in SCENARIOS.items():
             if scenario.caught != caught:
                 continue
+            if not all((pool / "runs" / f"{slug(name)}-{kind}" / "manifest.json").exists() for kind in scenario.kinds):
+                print(f"| {name} | not decoded |")
+                continue
             before = merged([kept[kind] for kind in scenario.kinds])
             after = merged([side(pool, f"{slug(name)}-{kind}") for kind in scenario.kinds])
 

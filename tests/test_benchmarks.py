@@ -60,3 +60,8 @@ def test_random_weights_need_no_more_than_torch_and_transformers() -> None:
     code += "packed = sweep.Packed(64); packed(work); print(packed.counts['texts'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip().endswith("33"), done.stderr[-2000:]
+
+
+def test_scoring() -> None:
+    printed = run("scoring.py", "--quick", "--references")
+    assert "24 texts of 50 tokens: " in printed

@@ -237,7 +237,7 @@ def test_a_scored_run_is_rendered_with_its_claims(scored: Path) -> None:
 
 def test_a_scored_run_names_what_was_not_measured_once(scored: Path) -> None:
     comparison = compare(load(scored))
-    assert comparison.unmeasured["12 texts on a side: MAUVE needs at least 20"] == ["mauve"]
+    assert comparison.unmeasured["12 texts on a side: MAUVE says nothing below 100"] == ["mauve"]
     assert "acceptance_rate" in comparison.unmeasured["no token was drafted"]
     text, html = pages(scored)
     every = text.split("## Every metric")[1].split("\n## ")[0]
@@ -245,4 +245,4 @@ def test_a_scored_run_names_what_was_not_measured_once(scored: Path) -> None:
         assert every.count(f"({reason}).") == 1
         for name in names:
             assert f"| {name}" not in every
-    assert html.count("12 texts on a side: MAUVE needs at least 20") == 1
+    assert html.count("12 texts on a side: MAUVE says nothing below 100") == 1
