@@ -1,6 +1,6 @@
 """Metrics against the position in the text: where surprisal falls, and where repetition sets in."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +82,7 @@ def _points(curve: Curve, texts: Corpus, unit: Unit) -> list[CurvePoint]:
     for prompt, of_prompt in enumerate(positions):
         sums_B, counts_B = binned(of_prompt, width)
         sums_PB[prompt, : len(sums_B)], counts_PB[prompt, : len(counts_B)] = sums_B, counts_B
-    means = [(sums_P / counts_P)[counts_P > 0] for sums_P, counts_P in _columns(sums_PB, counts_PB)]
+    means = [sums_P[n_P > 0] / n_P[n_P > 0] for sums_P, n_P in zip(sums_PB.T, counts_PB.T, strict=True)]
     there = [at for at, values in enumerate(means) if len(values)]
     intervals = ratio_intervals([(means[at][:, None], identity) for at in there])
     counted_in = unit if curve.by_unit else "tokens"
@@ -90,11 +90,6 @@ def _points(curve: Curve, texts: Corpus, unit: Unit) -> list[CurvePoint]:
         _point(curve, texts, counted_in, at * width, (at + 1) * width, means[at], interval)
         for at, interval in zip(there, intervals, strict=True)
     ]
-
-
-def _columns(sums_PB: Array, counts_PB: Array) -> Iterator[tuple[Array, Array]]:
-    with np.errstate(all="ignore"):
-        yield from zip(sums_PB.T, counts_PB.T, strict=True)
 
 
 def _point(

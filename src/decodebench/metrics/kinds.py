@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decodebench.metrics.corpus import Corpus, Stats, Text
+from decodebench.metrics.texts import Unit
 from decodebench.records import Direction
 from decodebench.stats import SUBSETS, Finish, identity
 
@@ -96,6 +97,11 @@ class SetMetric:
 
 
 AnyMetric = Metric | SetMetric
+
+
+def named(metric: AnyMetric, unit: Unit) -> str:
+    """The name of a metric with the unit that it is counted in, where that matters and is not tokens."""
+    return f"{metric.name}_{unit}" if metric.by_unit and unit != "tokens" else metric.name
 
 
 def unmet(needs: Sequence[Need], corpus: Corpus) -> str | None:

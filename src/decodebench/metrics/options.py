@@ -38,7 +38,3 @@ class MetricsConfig:
             raise ConfigError(
                 f"metrics.rank_by={self.rank_by!r}: allowed is a list of metrics, as in [diversity,e2e_s], or null"
             )
-
-    def named(self, metric: str, by_unit: bool) -> str:
-        """The name of a metric with the unit that it is counted in, where that matters and is not tokens."""
-        return f"{metric}_{self.unit}" if by_unit and self.unit != "tokens" else metric

@@ -10,7 +10,7 @@ import numpy as np
 
 from decodebench.errors import StoreError
 from decodebench.metrics.corpus import Corpus, Stats, Text, corpus
-from decodebench.metrics.kinds import AnyMetric, Index, Metric, SetMetric, SetValue, unmet
+from decodebench.metrics.kinds import AnyMetric, Index, Metric, SetMetric, SetValue, named, unmet
 from decodebench.metrics.options import MetricsConfig
 from decodebench.metrics.scored import Scored, ScoredMetric
 from decodebench.metrics.table import chosen, distances, on_leading_units
@@ -57,9 +57,11 @@ def score(texts: Corpus, config: MetricsConfig) -> list[Scored]:
     scored = [_score_one(metric, texts, config.unit) for metric in metrics]
     if config.leading:
         short = texts.leading(config.leading)
-        cut = [on_leading_units(metric, config.leading) for metric in metrics if metric.repeats]
         too_short = f"no text has {config.leading} {config.unit}"
-        scored += [_score_one(metric, short, config.unit, empty=too_short) for metric in cut]
+        scored += [
+            _score_one(metric, short, config.unit, empty=too_short)
+            for metric in on_leading_units(metrics, config.leading)
+        ]
     if texts.human is not None or texts.is_human:
         scored += [_score_one(metric, texts, config.unit) for metric in distances(metrics)]
     return _with_intervals(scored, texts)
@@ -87,8 +89,7 @@ def _score_one(metric: AnyMetric, texts: Corpus, unit: Unit, *, subsets: bool = 
 
     `empty` is the reason where there is no text at all.
     """
-    named = MetricsConfig(unit=unit).named(metric.name, metric.by_unit)
-    blank = Scored(metric=metric, name=named, unit=metric.unit.format(unit=unit))
+    blank = Scored(metric=metric, name=named(metric, unit), unit=metric.unit.format(unit=unit))
     missing = metric.missing.format(unit=unit)
     if reason := unmet(metric.needs, texts) if texts.prompts else empty:
         return replace(blank, reason=reason)

@@ -9,9 +9,8 @@ import numpy as np
 from decodebench.stats import Array
 
 GZIP_LEVEL = 6
-GZIP_WINDOW_BYTES = 32 * 1024
-"""gzip finds only what was said within the last 32 KiB, so the order of the texts matters, and smaller sets than a few
-times this compress worse for being small."""
+# gzip finds only what was said within the last 32 KiB, so the order of the texts matters, and smaller sets than a few
+# times this compress worse for being small.
 
 
 def compression_ratio(texts: Sequence[str]) -> float | None:

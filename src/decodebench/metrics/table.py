@@ -1,13 +1,13 @@
 """The table of metrics, in the order in which they are reported (docs/metrics.md explains every row)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 
 from decodebench.errors import ConfigError
 from decodebench.metrics import rows_repetition, sets
-from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
+from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric, named
 from decodebench.metrics.options import MetricsConfig
 from decodebench.metrics.rows_between import BETWEEN, HUMAN
 from decodebench.metrics.rows_repetition import REPETITION
@@ -35,9 +35,10 @@ def chosen(config: MetricsConfig) -> tuple[AnyMetric, ...]:
     )
 
 
-def on_leading_units(metric: AnyMetric, length: int) -> AnyMetric:
-    """The same metric of the first `length` units of the texts that have them; its corpus is cut by the caller."""
-    return replace(metric, name=f"{metric.name}_first{length}")
+def on_leading_units(metrics: Sequence[AnyMetric], length: int) -> tuple[AnyMetric, ...]:
+    """Those of repetition, on the first `length` units of a text (0: none); it is the caller who cuts the texts."""
+    repeating = (metric for metric in metrics if metric.repeats and length)
+    return tuple(replace(metric, name=f"{metric.name}_first{length}") for metric in repeating)
 
 
 def distance_from_human(metric: Metric) -> SetMetric:
@@ -57,9 +58,8 @@ def distance_from_human(metric: Metric) -> SetMetric:
 def check_rank_by(config: MetricsConfig) -> None:
     """Raise ConfigError where the ranking has a metric that no run can have, or one without a better side."""
     metrics = chosen(config)
-    short = [on_leading_units(metric, config.leading) for metric in metrics if metric.repeats and config.leading]
-    every: tuple[AnyMetric, ...] = (*metrics, *short, *distances(metrics))
-    known = {config.named(metric.name, metric.by_unit): metric.direction for metric in every}
+    every: tuple[AnyMetric, ...] = (*metrics, *on_leading_units(metrics, config.leading), *distances(metrics))
+    known = {named(metric, config.unit): metric.direction for metric in every}
     known |= {metric.name: metric.direction for metric in TIMING_METRICS}
     usable = [name for name, direction in known.items() if direction != "none"]
     for name in config.rank_by or ():

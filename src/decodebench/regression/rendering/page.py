@@ -7,6 +7,7 @@ from tabulate import tabulate
 
 from decodebench.regression.findings import Check, Finding
 from decodebench.regression.rendering.words import (
+    HEADER,
     labels,
     open_findings,
     outcome_word,
@@ -17,7 +18,6 @@ from decodebench.regression.rendering.words import (
 )
 from decodebench.report.formats import markdown_fence, markdown_inline, one_line
 
-_HEADER = ("", "strategy", "metric", "baseline", "run", "worse by", "margin", "detectable", "n")
 _LEGEND = (
     "worse by: the estimate with its bounds, the lower one corrected for all tests of the check (below 0: better). "
     "margin: how much may pass. detectable: the smallest worsening that would be found four times out of five. "
@@ -66,7 +66,7 @@ def _table(found: Sequence[Finding], label: Callable[[Finding], str]) -> str:
         for finding in found
     ]
     aligned = ["left"] * 3 + ["right"] * 6
-    return tabulate(body, headers=_HEADER, tablefmt="pipe", disable_numparse=True, colalign=aligned)
+    return tabulate(body, headers=HEADER, tablefmt="pipe", disable_numparse=True, colalign=aligned)
 
 
 def _details(found: Sequence[Finding], label: Callable[[Finding], str]) -> Iterator[str]:

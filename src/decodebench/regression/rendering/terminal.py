@@ -7,6 +7,7 @@ from wcwidth import wcswidth
 
 from decodebench.regression.findings import Check, Finding
 from decodebench.regression.rendering.words import (
+    HEADER,
     labels,
     open_findings,
     outcome_word,
@@ -23,7 +24,6 @@ LABEL_WIDTHS = ((36, 26), (28, 22), (20, 16))
 CHANGES = 20
 """How many changes are told; the others are in the files."""
 
-_HEADER = ("", "strategy", "metric", "baseline", "run", "worse by", "margin", "detectable", "n")
 _ALIGNED = ("left", "left", "left", "right", "right", "right", "right", "right", "right")
 
 
@@ -55,7 +55,7 @@ def _table(found: Sequence[Finding], label: Callable[[Finding], str]) -> list[st
             for finding in found
         ]
         # The header goes in as a row: tabulate pads real headers, and the width is dear.
-        table = tabulate([_HEADER, *body], tablefmt="plain", disable_numparse=True, colalign=_ALIGNED)
+        table = tabulate([HEADER, *body], tablefmt="plain", disable_numparse=True, colalign=_ALIGNED)
         lines = [line.rstrip() for line in table.splitlines()]
         if max(map(wcswidth, lines)) <= WIDTH:
             break

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from decodebench.regression.findings import INCOMPARABLE, REGRESSION, Check, Finding
 from decodebench.report.formats import number
 
+HEADER = ("", "strategy", "metric", "baseline", "run", "worse by", "margin", "detectable", "n")
+"""The columns of a table of findings, in the terminal and on the page."""
+
 
 def outcome_word(finding: Finding) -> str:
     """The outcome, with what it comes to where that is not plain."""
