@@ -209,10 +209,11 @@ def run(
     forward: Forward = CACHED,
     max_rows: int = 128,
     layers: Iterable[int] = (),
+    device: torch.device = CPU,
 ) -> Run:
     """Decode with the packed engine, on fresh rows that keep the hidden states which the strategies read."""
     layers = {*layers, *(layer for r in requests for layer in r.strategy.hidden_layers(r.facts))}
-    rows = forward.make_rows(model, CPU, layers)
+    rows = forward.make_rows(model, device, layers)
     result = Run(rows=rows)
 
     def sink(outcomes: Sequence[Outcome]) -> None:

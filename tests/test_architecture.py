@@ -15,7 +15,7 @@ PLUGINS = ROOT / "src" / "hydra_plugins"
 
 STAGES = {
     "words": ["errors", "records"],
-    "rules": ["draws", "scores", "strategies", "stats", "metrics"],
+    "rules": ["draws", "waits", "scores", "strategies", "stats", "metrics"],
     "conf": ["prompt_tables", "passages", "prompts", "packaged", "model_config", "config", "catalogue"],
     "cells": ["cells"],
     "generations": ["device", "models", "tokens", "engine", "deploy", "tables", "store", "provenance", "given"],

@@ -10,6 +10,7 @@ from decodebench.draws import Draws, stream_key
 from decodebench.engine.rows import Prefix, Rows
 from decodebench.records import Drafting
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
+from decodebench.waits import Questions, upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,10 @@ class Outcome:
     drafting: Drafting | None = None
 
 
+Feed = tuple[int, int]
+"""What a logical row does next: the physical row that it continues, and the token that it feeds (EMPTY: none)."""
+
+
 class Block:
     """The live requests of one cell: R requests of k logical rows each, request-major, B = R * k."""
 
@@ -51,7 +56,7 @@ class Block:
         self._facts = facts
         self.requests: list[Request] = []
         self._device = device
-        self._eos_ids = torch.tensor(facts.eos_ids, dtype=torch.int64, device=device)
+        self._eos_ids = upload(facts.eos_ids, device)
         self._fed: list[int] = []
         self._prompt_hidden: list[dict[int, Tensor]] = []
         self._state: State = {}
@@ -63,9 +68,11 @@ class Block:
         self._limit_B = self._int([])
         self._key_B2 = self._int([]).view(0, 2)
         self._sample_B = self._int([])
+        self._questions = Questions.first(device)
+        self._before: tuple[Tensor, Tensor, Tensor, Tensor, State]
 
     def _int(self, values: Sequence[object]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._device)
+        return upload(values, self._device)
 
     def add(self, request: Request, starts: Sequence[tuple[Prefix, int]]) -> None:
         """Add a request; `starts` gives for each of its rows the prefix it begins with and that prefix's row."""
@@ -109,11 +116,30 @@ class Block:
             hidden=rows.hidden,
             exit_logits=rows.exit_logits,
             amateur=rows.amateur,
+            questions=self._questions,
             prompt_hidden=lambda request, layer: self._prompt_hidden[request][layer],
         )
 
-    def step(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """One step: append what is emitted; returns for each row the physical row to continue and the token to feed."""
+    def step(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """One step: append what is emitted.
+
+        Returns for each row the physical row to continue and the token to feed, and whether the step is sure of them.
+        """
+        self._questions = Questions.first(self._device, self._questions.least)
+        return self._take(rows)
+
+    def step_again(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """The same step, by one who waits for what it asks; from now on it looks at more in the first place."""
+        self.undo()
+        self._questions = Questions(least=4 * self._questions.least)
+        return self._take(rows)
+
+    def undo(self) -> None:
+        """Take the last step back."""
+        self.physical_B, self._prefix_BL, self._logprob_BL, self._length_B, self._state = self._before
+
+    def _take(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        self._before = (self.physical_B, self._prefix_BL, self._logprob_BL, self._length_B, self._state)
         moves = self.strategy.step(self.view(rows), self._state)
         for name in ("parent_B", "emit_B", "feed_B"):
             if getattr(moves, name).shape != self.physical_B.shape:
@@ -121,7 +147,7 @@ class Block:
         self._append(moves, rows)
         self._state = moves.state
         self.physical_B = self.physical_B[moves.parent_B]
-        return self.physical_B, moves.feed_B
+        return self.physical_B, moves.feed_B, self._questions.answer(self._device)
 
     def _append(self, moves: Moves, rows: Rows) -> None:
         parent = moves.parent_B
@@ -138,41 +164,50 @@ class Block:
         self._logprob_BL.scatter_(1, at, torch.where(emits[:, None], logprob[:, None], old_logprobs))
         self._length_B = length + emits
 
-    def settle(self, slot_B: Sequence[int], rows: Rows) -> list[Outcome]:
-        """Note where each row is now (EMPTY: not fed); requests without a fed row are finished, and returned."""
+    def finish(self, feeds: Sequence[Feed], rows: Rows) -> tuple[list[Outcome], list[Feed]]:
+        """The texts of the requests that feed nothing more, which go; and what those that stay feed."""
         k = self.strategy.rows
-        own = [{slot for slot in slot_B[r * k : (r + 1) * k] if slot >= 0} for r in range(len(self.requests))]
-        fed = [sum(map(rows.cost, slots)) for slots in own]  # rows of a request that are still one text count once
-        self._fed = [before + now for before, now in zip(self._fed, fed, strict=True)]
-        self.physical_B = self._int(slot_B)
-        finished = [r for r, now in enumerate(fed) if now == 0]
+        runs = [any(token != EMPTY for _, token in feeds[r * k : (r + 1) * k]) for r in range(len(self.requests))]
+        finished = [r for r, goes_on in enumerate(runs) if not goes_on]
         if not finished:
-            return []
+            return [], list(feeds)
         outcomes = self._outcomes(finished, rows)
-        self._keep([r for r, now in enumerate(fed) if now > 0])
-        return outcomes
+        kept = [r for r, goes_on in enumerate(runs) if goes_on]
+        self._keep(kept)
+        return outcomes, [feed for r in kept for feed in feeds[r * k : (r + 1) * k]]
 
     def _outcomes(self, finished: Sequence[int], rows: Rows) -> list[Outcome]:
         order, scores = self.strategy.ranking(self.view(rows), self._state)
         row_of = order.tolist()
-        margins = self.strategy.margins(self._state)
+        margins_BL = self.strategy.margins(self._state)
+        starts, ends = torch.stack([self._prompt_length_B, self._length_B]).tolist()
+        prefix_BL, logprob_BL = self._prefix_BL.cpu(), self._logprob_BL.cpu()
+        margins_BL = None if margins_BL is None else margins_BL.cpu()
         outcomes = []
         for r in finished:
             for rank, row in enumerate(row_of[r]):
                 b = r * self.strategy.rows + row
-                start, end = int(self._prompt_length_B[b]), int(self._length_B[b])
+                text = slice(starts[b], ends[b])
                 outcomes.append(
                     Outcome(
                         request=self.requests[r],
                         rank=rank,
-                        token_ids=tuple(self._prefix_BL[b, start:end].tolist()),
-                        token_logprobs=tuple(self._logprob_BL[b, start:end].tolist()),
+                        token_ids=tuple(prefix_BL[b, text].tolist()),
+                        token_logprobs=tuple(logprob_BL[b, text].tolist()),
                         computed_tokens=self._fed[r] if rank == 0 else 0,
                         score=None if scores is None else float(scores[r, rank]),
-                        token_margins=None if margins is None else tuple(margins[b, start:end].tolist()),
+                        token_margins=None if margins_BL is None else tuple(margins_BL[b, text].tolist()),
                     )
                 )
         return outcomes
+
+    def place(self, slot_B: Sequence[int], rows: Rows) -> None:
+        """Note where each row is now (EMPTY: it was not fed), and what feeding it took."""
+        k = self.strategy.rows
+        for r in range(len(self.requests)):
+            slots = {slot for slot in slot_B[r * k : (r + 1) * k] if slot >= 0}
+            self._fed[r] += sum(map(rows.cost, slots))  # rows of a request that are still one text count once
+        self.physical_B = self._int(slot_B)
 
     def _keep(self, kept: Sequence[int]) -> None:
         """Drop all requests but these."""

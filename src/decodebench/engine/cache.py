@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from decodebench.waits import upload
+
 KeyValues = tuple[Tensor, Tensor]
 """Keys and values of one layer for one sequence, [heads, T, head size] each."""
 
@@ -99,7 +101,7 @@ class PackedCache:
         if not targets:
             return
         self._use(max(targets) + 1, start)
-        from_rows, to_rows = (torch.tensor(rows, device=self.layers[0].keys.device) for rows in (sources, targets))
+        from_rows, to_rows = (upload(rows, self.layers[0].keys.device) for rows in (sources, targets))
         for buffer in self._buffers():
             columns = buffer[:, :, start : self.column]
             columns.index_copy_(0, to_rows, columns.index_select(0, from_rows))

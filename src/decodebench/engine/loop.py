@@ -2,17 +2,18 @@
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import Tensor
 
-from decodebench.engine.block import Block, Outcome, Request
+from decodebench.engine.block import Block, Feed, Outcome, Request
 from decodebench.engine.rows import Prefix, Rows
 from decodebench.errors import ModelError
 from decodebench.strategies.base import EMPTY
+from decodebench.waits import Questions
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,12 @@ Sink = Callable[[Sequence[Outcome]], None]
 Failure = Callable[[str, str], None]
 Starts = tuple[tuple[int, ...], ...]
 """What each row of a request starts from."""
+
+Answer = tuple[Tensor, Tensor, Tensor]
+"""Of a block's rows: the physical rows that go on, the tokens that they feed; and whether the step is sure of them."""
+
+BROKEN = ""
+"""In place of a cell: what is not sure is that all logits are numbers."""
 
 
 class Decoder:
@@ -101,57 +108,86 @@ class Decoder:
 
     def _step(self) -> int:
         """One step of every block and one forward pass; returns the rows fed, counted as if none were shared."""
-        self._drop_broken_rows()
-        answers: list[tuple[str, Tensor, Tensor]] = []
-        for cell, block in list(self._blocks.items()):
+        feeds: dict[str, list[Feed]] = {}
+        done: list[Outcome] = []
+        # Texts that end are read before the next forward pass is given to the device: now it has nothing to do.
+        for cell, own in self._feeds().items():
             with self._guarded(cell):
-                answers.append((cell, *block.step(self._rows)))
-        if not answers:
-            self._rows.advance([], [])
-            return 0
-        # All strategies' answers in one transfer.
-        parents, tokens = torch.stack([torch.cat([a[1] for a in answers]), torch.cat([a[2] for a in answers])]).tolist()
-        moves: list[tuple[str, list[tuple[int, int]]]] = []
-        at = 0
-        for cell, parent_B, _ in answers:
-            end = at + len(parent_B)
-            with self._guarded(cell):
-                own = list(zip(parents[at:end], tokens[at:end], strict=True))
-                self._check_moves(own)
-                moves.append((cell, own))
-            at = end
-        pairs = dict.fromkeys(pair for _, own in moves for pair in own if pair[1] != EMPTY)
+                self._check(own)
+                outcomes, feeds[cell] = self._blocks[cell].finish(own, self._rows)
+                done += outcomes
+        pairs = dict.fromkeys(feed for own in feeds.values() for feed in own if feed[1] != EMPTY)
         slots = self._rows.advance([p for p, _ in pairs], [t for _, t in pairs])
         slot_of = dict(zip(pairs, slots, strict=True))
-        self._settle([(cell, [slot_of.get(pair, EMPTY) for pair in own]) for cell, own in moves])
-        return sum(pair[1] != EMPTY for _, own in moves for pair in own)
-
-    def _check_moves(self, moves: Sequence[tuple[int, int]]) -> None:
-        wrong = [token for _, token in moves if not EMPTY <= token < self._rows.scores.vocabulary]
-        if wrong:
-            raise ValueError(f"token {wrong[0]} to be fed; the model knows 0 to {self._rows.scores.vocabulary - 1}")
-        if any(parent == EMPTY and token != EMPTY for parent, token in moves):
-            raise ValueError("a row that rests was fed: what it said is gone, only rows that were fed can be continued")
-
-    def _settle(self, slots: Sequence[tuple[str, Sequence[int]]]) -> None:
-        done: list[Outcome] = []
-        for cell, slot_B in slots:
-            with self._guarded(cell):
-                done += self._blocks[cell].settle(slot_B, self._rows)
-                if not self._blocks[cell].requests:
-                    del self._blocks[cell]
+        for cell, own in feeds.items():
+            self._blocks[cell].place([slot_of.get(feed, EMPTY) for feed in own], self._rows)
+            if not own:
+                del self._blocks[cell]
         if done:
             self._sink(done)
+        return sum(feed[1] != EMPTY for own in feeds.values() for feed in own)
 
-    def _drop_broken_rows(self) -> None:
-        """Fail the cells that rest on rows whose logits are NaN or infinite; the other rows go on."""
+    def _feeds(self) -> dict[str, list[Feed]]:
+        """What each cell's rows do next.
+
+        The host waits for the device once, in `_read`; where a question was left open and the answer is no, twice.
+        """
+        finite = Questions.first(self._rows.device)
+        if not finite.all_true(self._finite_N()):
+            self._drop_broken_rows()
+        feeds, unsure = self._read(self._answers(self._blocks, Block.step), finite)
+        if BROKEN in unsure:
+            for block in self._blocks.values():
+                block.undo()
+            self._drop_broken_rows()
+            feeds, unsure = {}, list(self._blocks)
+        if unsure:
+            again = {cell: self._blocks[cell] for cell in unsure}
+            feeds |= self._read(self._answers(again, Block.step_again), Questions())[0]
+        return {cell: own for cell, own in feeds.items() if cell in self._blocks}
+
+    def _answers(self, blocks: Mapping[str, Block], step: Callable[[Block, Rows], Answer]) -> dict[str, Answer]:
+        """What the strategies answer; a cell whose strategy raises an error fails."""
+        answers = {}
+        for cell, block in list(blocks.items()):
+            with self._guarded(cell):
+                answers[cell] = step(block, self._rows)
+        return answers
+
+    def _read(self, answers: Mapping[str, Answer], finite: Questions) -> tuple[dict[str, list[Feed]], list[str]]:
+        """All answers in one transfer: what is fed, and the cells that are not sure (BROKEN: a row is not finite)."""
+        sure = [finite.answer(self._rows.device), *(answer[2] for answer in answers.values())]
+        flat = torch.cat(
+            [*(a[0] for a in answers.values()), *(a[1] for a in answers.values()), torch.stack(sure).to(torch.int64)]
+        ).tolist()
+        count = (len(flat) - len(sure)) // 2
+        feeds = list(zip(flat[:count], flat[count : 2 * count], strict=True))
+        unsure = [cell for cell, yes in zip([BROKEN, *answers], flat[2 * count :], strict=True) if not yes]
+        own = {}
+        at = 0
+        for cell, (parent_B, _, _) in answers.items():
+            own[cell] = feeds[at : at + len(parent_B)]
+            at += len(parent_B)
+        return own, unsure
+
+    def _check(self, feeds: Sequence[Feed]) -> None:
+        wrong = [token for _, token in feeds if not EMPTY <= token < self._rows.scores.vocabulary]
+        if wrong:
+            raise ValueError(f"token {wrong[0]} to be fed; the model knows 0 to {self._rows.scores.vocabulary - 1}")
+        if any(parent == EMPTY and token != EMPTY for parent, token in feeds):
+            raise ValueError("a row that rests was fed: what it said is gone, only rows that were fed can be continued")
+
+    def _finite_N(self) -> Tensor:
+        """Which rows have logits that are numbers, of both models where there are two."""
         all_rows = torch.arange(self._rows.count, device=self._rows.device)
         finite = torch.isfinite(self._rows.scores.log_normalizer(all_rows))
         if self._rows.amateur is not None:
             finite &= torch.isfinite(self._rows.amateur.log_normalizer(all_rows))
-        if bool(finite.all()):
-            return
-        broken = set((~finite).nonzero().squeeze(-1).tolist())
+        return finite
+
+    def _drop_broken_rows(self) -> None:
+        """Fail the cells that rest on rows whose logits are NaN or infinite; the other rows go on."""
+        broken = set((~self._finite_N()).nonzero().squeeze(-1).tolist())
         for cell, block in list(self._blocks.items()):
             hit = [b for b, row in enumerate(block.physical_B.tolist()) if row in broken]
             if hit:

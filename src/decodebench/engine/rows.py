@@ -20,6 +20,7 @@ from decodebench.engine.cache import KeyValues, PackedCache, layer_key_values, p
 from decodebench.engine.exits import exit_logits
 from decodebench.engine.head import OwnHead
 from decodebench.scores import Scores
+from decodebench.waits import upload
 
 _PREFILL_TOKENS = 4096
 """Prompt tokens in one forward pass, at most: it bounds the memory of attention and of the prompt's hidden states."""
@@ -132,7 +133,7 @@ class Rows(ABC):
         self._hidden = hidden
 
     def _tensor(self, values: Sequence[Any]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self.device)
+        return upload(values, self.device)
 
 
 class CachedRows(Rows):

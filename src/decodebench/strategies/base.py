@@ -20,6 +20,7 @@ from decodebench.draws import Draws
 from decodebench.errors import ConfigError
 from decodebench.scores import Scores
 from decodebench.strategies.penalties import Penalties
+from decodebench.waits import Questions
 
 State = dict[str, Tensor]
 """Per-row (or per-request) tensors that a strategy keeps between steps; the first dimension is rows or requests."""
@@ -74,6 +75,8 @@ class View:
     prompt_hidden: Callable[[int, int], Tensor]
     exit_logits: Callable[[Tensor, int, bool], Tensor]
     amateur: Scores | None = None
+    questions: Questions = field(default_factory=Questions)
+    """What the step may ask about numbers of the device."""
     guided: bool = False
     """Whether the scores are guided log-probs: their exponentials do not sum to 1."""
 

@@ -1,5 +1,6 @@
 """Beam sampling: a beam search whose candidates are drawn instead of being the best, as transformers does it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from decodebench.strategies.base import View
 from decodebench.strategies.beam import Beam, logprobs
 from decodebench.strategies.candidates import Candidates, Rule
 from decodebench.strategies.truncation import KeepTopK, KeepTopP
+from decodebench.waits import Questions
 
 _WIDTHS = (64, 1024, 16384)
 """How many of the largest scores are looked at, one after the other, before the whole vocabulary is."""
@@ -61,7 +63,8 @@ class BeamSample(Beam):
         if not self._rules():
             value, noisy, token = gumbel_top(scores, at, self.temperature, rows.draws, lane_B, count)
         else:
-            value, kept, token = self._kept(scores, at, count, least=max(2, 1 + rows.eos_ids.numel()))
+            widths = rows.questions.widths([width for width in _WIDTHS if width >= count], scores.vocabulary)
+            value, kept, token = self._kept(scores, at, widths, max(2, 1 + rows.eos_ids.numel()), rows.questions)
             noisy = (value + rows.draws.gumbel(token, lane_B)).masked_fill(~kept, -torch.inf)
             noisy, best = noisy.topk(min(count, noisy.shape[1]))
             token, value = token.gather(1, best), value.gather(1, best).masked_fill(noisy == -torch.inf, -torch.inf)
@@ -73,14 +76,16 @@ class BeamSample(Beam):
         top_p = None if self.top_p is None or self.top_p == 1 else KeepTopP(self.top_p)
         return tuple(rule for rule in (top_k, top_p) if rule)
 
-    def _kept(self, scores: Scores, at: Tensor, count: int, least: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _kept(
+        self, scores: Scores, at: Tensor, widths: Sequence[int], least: int, questions: Questions
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The largest scores over the temperature, which of them are kept (the `least` best always), and tokens."""
-        for width in (*(w for w in _WIDTHS if count <= w < scores.vocabulary), scores.vocabulary):
+        for width in widths:
             largest = Candidates.of(scores, at, width).at_temperature(self.temperature)
             candidates = largest
             for rule in self._rules():
                 candidates = rule(candidates)
-            if width == scores.vocabulary or bool(candidates.known_B.all()):
+            if width == widths[-1] or questions.all_true(candidates.known_B):
                 break
         first = torch.arange(width, device=at.device) < least
         return largest.score_BK, candidates.kept_BK | (largest.kept_BK & first), largest.ids_BK

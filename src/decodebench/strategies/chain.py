@@ -14,6 +14,7 @@ from torch import Tensor
 from decodebench.draws import Draws
 from decodebench.scores import Scores
 from decodebench.strategies.candidates import Candidates, Rule
+from decodebench.waits import Questions, true_or_all
 
 WIDTHS = (64, 256, 1024, 16384)
 """How many of the largest scores are looked at, one after the other, before the whole vocabulary is sorted."""
@@ -75,16 +76,18 @@ def in_transformers(rules: Sequence[Rule]) -> bool:
     return len(places) == len(rules) and places == sorted(places)
 
 
-def draw(rules: Sequence[Rule], scores: Scores, rows: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+def draw(
+    rules: Sequence[Rule], scores: Scores, rows: Tensor, draws: Draws, questions: Questions
+) -> tuple[Tensor, Tensor]:
     """A token for each row, and its log-prob among those that were kept (NaN where no rule cuts): [B] each.
 
     Looks at as many of the largest scores as the rules need.
     """
     token_B = torch.empty_like(rows)
     logprob_B = torch.full(rows.shape, torch.nan, dtype=torch.float64, device=rows.device)
-    narrow = [width for width in WIDTHS if width < scores.vocabulary]
+    widths = questions.widths(WIDTHS, scores.vocabulary) if any(rule.needs_order for rule in rules) else [0]
     left = torch.arange(len(rows), device=rows.device)
-    for width in (*narrow, scores.vocabulary) if any(rule.needs_order for rule in rules) else (0,):
+    for width in widths:
         found = Candidates.of(scores, rows[left], width, draws.of_rows(left), left)
         for rule in rules:
             found = rule(found)
@@ -92,9 +95,10 @@ def draw(rules: Sequence[Rule], scores: Scores, rows: Tensor, draws: Draws) -> t
             drawn_B, drawn_logprob_B = _from_all(found), logprob_B[left]
         else:
             drawn_B, drawn_logprob_B = _from_kept(found)
-        known_B = found.known_B | (width == scores.vocabulary)
-        if len(left) == len(rows) and bool(known_B.all()):
+        last = width == widths[-1]  # it was enough whatever the rules say: they saw everything, or need no order
+        if len(left) == len(rows) and (last or questions.all_true(found.known_B)):
             return drawn_B, drawn_logprob_B
+        known_B = found.known_B | last
         token_B[left[known_B]], logprob_B[left[known_B]] = drawn_B[known_B], drawn_logprob_B[known_B]
         left = left[~known_B]
         if not left.numel():
@@ -104,7 +108,7 @@ def draw(rules: Sequence[Rule], scores: Scores, rows: Tensor, draws: Draws) -> t
 
 def draw_from_all(scores: Scores, rows: Tensor, temperature: float, draws: Draws) -> Tensor:
     """A token for each row, [B], from the whole vocabulary at a temperature."""
-    return draw((AtTemperature(temperature),), scores, rows, draws)[0]
+    return draw((AtTemperature(temperature),), scores, rows, draws, Questions())[0]
 
 
 def _from_kept(found: Candidates) -> tuple[Tensor, Tensor]:
@@ -121,7 +125,7 @@ def _from_all(found: Candidates) -> Tensor:
     Rows for which the candidates were not enough get any token.
     """
     token_B = torch.zeros_like(found.rows_B)
-    known = found.known_B.nonzero().squeeze(1)
+    known = true_or_all(found.known_B)
     noise = _noise_of(found)
     for at, score_NV in found.scores.pieces(found.rows_B[known]):
         noise_NV = noise.of_rows(known[at]).gumbel_all(found.scores.vocabulary)

@@ -131,7 +131,8 @@ class Mirostat(Sampler):
     def step(self, view: View, state: State) -> Moves:
         scores, rows = edited(self, view)
         mu_B = state["mu_B"]
-        token_B, logprob_B = chain.draw((*self.rules(), truncation.KeepSurprise(mu_B)), scores, rows, view.draws)
+        rules = (*self.rules(), truncation.KeepSurprise(mu_B))
+        token_B, logprob_B = chain.draw(rules, scores, rows, view.draws, view.questions)
         surprise_B = -logprob_B / math.log(2)
         return replace(
             advance_alone(view, token_B), state={"mu_B": mu_B - self.mirostat_eta * (surprise_B - self.mirostat_tau)}

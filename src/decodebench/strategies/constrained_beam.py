@@ -11,6 +11,7 @@ from decodebench.errors import ConfigError
 from decodebench.strategies.base import ModelFacts, State, View
 from decodebench.strategies.beam import NEVER, Beam, best_of_beams, logprobs
 from decodebench.strategies.penalty_texts import bad_ids, encoded
+from decodebench.waits import upload
 
 LACKS = -1.0e8
 """Added to the score of a text that ends at the limit without all words: it ranks behind all that have them."""
@@ -138,7 +139,7 @@ def met_words(words: Words, rows: View, token_B: Tensor | None = None) -> tuple[
         length_B = length_B + 1
     has, begun = [], []
     for word in words:
-        word_T = torch.tensor(word, device=text_BL.device)
+        word_T = upload(word, text_BL.device)
         start_L = torch.arange(max(0, text_BL.shape[1] - len(word) + 1), device=text_BL.device)
         found_BL = start_L >= rows.prompt_length_B[:, None]
         for at, token in enumerate(word):
@@ -156,14 +157,14 @@ def met_words(words: Words, rows: View, token_B: Tensor | None = None) -> tuple[
 
 def met_tokens(words: Words, has_BW: Tensor, begun_BW: Tensor) -> Tensor:
     """How many tokens of the words are met: those of the words that are there, and of one that is begun, [B]."""
-    length_W = torch.tensor([len(word) for word in words], device=has_BW.device)
+    length_W = upload([len(word) for word in words], has_BW.device)
     return (has_BW * length_W).sum(1) + begun_BW.masked_fill(has_BW, 0).amax(1)
 
 
 def next_tokens(words: Words, has_BW: Tensor, begun_BW: Tensor) -> Tensor:
     """The token that goes on with each word where it is missing, [B, W]; -1 where it is there."""
     longest = max(map(len, words))
-    table_WT = torch.tensor([[*word, *[-1] * (longest - len(word))] for word in words], device=has_BW.device)
+    table_WT = upload([[*word, *[-1] * (longest - len(word))] for word in words], has_BW.device)
     next_BW = table_WT.expand(len(has_BW), -1, -1).gather(2, begun_BW[:, :, None]).squeeze(2)
     return next_BW.masked_fill(has_BW, -1)
 

@@ -229,7 +229,7 @@ def surprise(entropy_R1: Tensor, largest: Tensor, past_RL: Tensor, count_R1: Ten
 def _context(view: View, state: State, first_R: Tensor, hidden_size: int) -> Tensor:
     """The unit hidden states of prompt and text, as wide as the texts may become: the state's own memory where it fits.
 
-    The prompts of requests that have come in are copied into it.
+    Where requests have come in, the prompts are copied into it: all of them, which changes nothing for the others.
     """
     context_RLH = state["context"]
     shape = (len(first_R), view.prefix_BL.shape[1], hidden_size)
@@ -237,7 +237,7 @@ def _context(view: View, state: State, first_R: Tensor, hidden_size: int) -> Ten
         gaps = (0, shape[2] - context_RLH.shape[2], 0, shape[1] - context_RLH.shape[1])
         context_RLH = functional.pad(context_RLH, gaps)
     if state["is_new"].shape[1]:
-        for request in state["is_new"][:, 0].nonzero().flatten().tolist():
+        for request in range(len(first_R)):
             prompt_TH = _unit(view.prompt_hidden(request, -1))
             context_RLH[request, : len(prompt_TH)] = prompt_TH
     return context_RLH

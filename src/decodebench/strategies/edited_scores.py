@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from decodebench.scores import BLOCK, Scores, top_by_value_then_id
+from decodebench.waits import Questions
 
 _TABLE = 64
 """The width of the table of largest scores that the shared rows keep for every strategy."""
@@ -20,13 +21,20 @@ class EditedScores(Scores):
     """
 
     def __init__(
-        self, base: Scores, rows_B: Tensor, token_BE: Tensor, score_BE: Tensor, minus_B: Tensor | None = None
+        self,
+        base: Scores,
+        rows_B: Tensor,
+        token_BE: Tensor,
+        score_BE: Tensor,
+        minus_B: Tensor | None = None,
+        questions: Questions | None = None,
     ) -> None:
         self._base = base
         self._rows_B = rows_B
         self._token_BE = token_BE
         self._score_BE = score_BE
         self._minus_B = minus_B
+        self._questions = questions or Questions()
         self._known = {}
 
     @cached_property
@@ -59,6 +67,8 @@ class EditedScores(Scores):
         width = max(_TABLE, 2 * k)
         if width <= max(_TABLE, self.vocabulary // (4 * BLOCK)):  # else the base would have to search whole rows too
             value, ids, known = self._merged(rows, k, width)
+            if self._questions.all_true(known):
+                return value, ids
             left = (~known).nonzero().squeeze(1)
         else:
             value, ids = self._score_BE.new_empty(len(rows), k), rows.new_empty(len(rows), k)

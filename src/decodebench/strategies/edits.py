@@ -46,7 +46,7 @@ def edited(strategy: Strategy, view: View, minus_B: Tensor | None = None) -> tup
     if minus_B is not None:
         score_BE = score_BE - minus_B[:, None]
     score_BE = _penalized(strategy, view, touched, score_BE)
-    scores = EditedScores(view.scores, view.physical_B, touched.token_BE, score_BE, minus_B)
+    scores = EditedScores(view.scores, view.physical_B, touched.token_BE, score_BE, minus_B, view.questions)
     return scores, torch.arange(len(view.physical_B), device=view.device)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from decodebench.errors import ConfigError, PromptError
 from decodebench.scores import Scores
 from decodebench.strategies.base import ModelFacts, Moves, State, Strategy, View
+from decodebench.waits import true_or_all
 
 
 def guided(strategy: Strategy, facts: ModelFacts) -> Strategy:
@@ -105,7 +106,8 @@ class Guided(Strategy):
     def _guided(self, view: View, main_B: Tensor) -> View:
         """What `inner` sees: its own rows, with guided scores where they were fed."""
         own, companions = view.select(main_B), view.select(main_B + self.inner.rows)
-        fed = (own.physical_B >= 0).nonzero().squeeze(1)
+        rests_B = own.physical_B < 0
+        fed = true_or_all(~rests_B)
         with_BV, without_BV = (
             view.scores.rows(rows).sub_(view.scores.log_normalizer(rows)[:, None])
             for rows in (own.physical_B[fed], companions.physical_B[fed])
@@ -114,7 +116,7 @@ class Guided(Strategy):
         scores_BV = with_BV.sub_(without_BV).mul_(self.guidance_scale).add_(without_BV)
         scores_BV.masked_fill_(never_BV, -torch.inf)
         place_B = torch.full_like(main_B, -1).index_copy(0, fed, torch.arange(len(fed), device=view.device))
-        return replace(own, scores=Scores(scores_BV), physical_B=place_B, guided=True)
+        return replace(own, scores=Scores(scores_BV), physical_B=place_B.masked_fill(rests_B, -1), guided=True)
 
     def _doubled(self, state: State, requests: int) -> State:
         """The state that `inner` keeps of its rows, for the companions too, so that it follows them; the rest as is."""

@@ -40,7 +40,7 @@ class Sampler(Strategy):
 
     def step(self, view: View, state: State) -> Moves:
         scores, rows = edited(self, view)
-        return advance_alone(view, chain.draw(self.rules(), scores, rows, view.draws)[0])
+        return advance_alone(view, chain.draw(self.rules(), scores, rows, view.draws, view.questions)[0])
 
     @property
     def in_transformers(self) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
 from decodebench.strategies.composed import Sample
 from decodebench.strategies.utilities import chrf, cosine, expected, ngram_f1, of_pairs
+from decodebench.waits import true_or_all
 
 LAST_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 """A number: a minus sign that is none between two words, digits with or without commas, decimals."""
@@ -69,14 +70,17 @@ class Selection(Strategy):
 
     def step(self, view: View, state: State) -> Moves:
         row_B = torch.arange(len(view.physical_B), device=view.device)
-        running = running_rows(state)
+        running = true_or_all(~state["ended_B"])
         candidates = replace(view, draws=view.draws.of_samples(row_B % self.n))
         moves = self.rule.step(candidates.select(running), {})
         nothing_B = torch.full_like(row_B, EMPTY)
-        feed_B = nothing_B.index_copy(0, running, moves.feed_B)
+        emit_B, feed_B = (
+            nothing_B.index_copy(0, running, own).masked_fill(state["ended_B"], EMPTY)
+            for own in (moves.emit_B, moves.feed_B)
+        )
         return Moves(
             parent_B=row_B,
-            emit_B=nothing_B.index_copy(0, running, moves.emit_B),
+            emit_B=emit_B,
             feed_B=feed_B,
             state={"ended_B": feed_B == EMPTY},
         )
@@ -177,9 +181,10 @@ class MBR(Selection):
         moves = super().step(view, state)
         if self.utility != "embedding":
             return moves
-        running = running_rows(state)
+        running = true_or_all(~state["ended_B"])
         read = view.select(running)
-        of_text = (read.new_B > 0)[:, None]  # before the first token the state is the prompt's
+        # Before the first token the state is the prompt's; of a text that has ended there is none.
+        of_text = ((read.new_B > 0) & ~state["ended_B"][running])[:, None]
         hidden_BH = torch.where(of_text, read.hidden_BH(-1).to(torch.float32), 0.0)
         total_BH = state["total_BH"]
         total_BH = torch.nn.functional.pad(total_BH, (0, hidden_BH.shape[1] - total_BH.shape[1]))
@@ -195,11 +200,6 @@ class MBR(Selection):
         score = expected(utility)
         best = max(range(self.n), key=lambda i: (score[i], -i))
         return best, score[best]
-
-
-def running_rows(state: State) -> Tensor:
-    """The rows whose texts have not ended."""
-    return (~state["ended_B"]).nonzero().squeeze(1)
 
 
 def normalized_logprob(view: View, length_penalty: float) -> Tensor:

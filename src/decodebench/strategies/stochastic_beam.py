@@ -10,6 +10,7 @@ from decodebench.errors import ConfigError
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
 from decodebench.strategies.beam import logprobs
 from decodebench.strategies.beam_sample import gumbel_top
+from decodebench.waits import true_or_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +99,21 @@ class StochasticBeam(Strategy):
         perturbed_BK = perturbed_B1.where(ended_B1 & first_BK, -torch.inf)
         token_BK = torch.full_like(first_BK, EMPTY, dtype=torch.int64)
 
-        live_N = (~ended_B1 & (perturbed_B1 > -torch.inf)).squeeze(1).nonzero().squeeze(1)
+        live_B1 = ~ended_B1 & (perturbed_B1 > -torch.inf)
+        live_N = true_or_all(live_B1.squeeze(1))
         rows = view.select(live_N)
         scores, at, _ = logprobs(self, rows)
-        value, noisy, token_BK[live_N] = gumbel_top(scores, at, self.temperature, rows.draws, live_N % beams, beams)
+        value, noisy, token = gumbel_top(scores, at, self.temperature, rows.draws, live_N % beams, beams)
         shift = log_prob_B1[live_N] - scores.log_normalizer(at, self.temperature)[:, None]
-        log_prob_BK[live_N] = shift + value
         largest = perturbed_B1[live_N].where(rows.new_B[:, None] > 0, shift + noisy[:, :1])
-        perturbed_BK[live_N] = with_largest(shift + noisy, largest)
+        token_BK, log_prob_BK, perturbed_BK = (
+            torch.where(live_B1, before.index_copy(0, live_N, own), before)
+            for before, own in (
+                (token_BK, token),
+                (log_prob_BK, (shift + value).to(log_prob_BK.dtype)),
+                (perturbed_BK, with_largest(shift + noisy, largest).to(perturbed_BK.dtype)),
+            )
+        )
         wide = (-1, beams * beams)
         return log_prob_BK.view(wide), perturbed_BK.view(wide), token_BK.view(wide)
 

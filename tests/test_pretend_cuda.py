@@ -1,0 +1,181 @@
+"""The engine on a pretended GPU: no tensors of two devices meet, the texts are a CPU's, the host waits once a step."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from decodebench.engine import Decoder, Forward
+from decodebench.scores import Scores
+from decodebench.strategies import MinP, Sample, Strategy, Temperature, TopP, Typical
+from decodebench.waits import Questions, true_or_all, upload
+from engine_runs import CPU, EVERY_STRATEGY, PROMPTS, Run, requests_of, run
+from pretend_cuda import CUDA, PretendCuda, pretend_cuda
+
+FORWARD = Forward(path="cached", reason="chosen by the test", cache_error=None, batch_error=None, own_head=True)
+ARCHS = ("gptj", "llama", "gemma3")
+LIMIT = 10
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendCuda]:
+    with pretend_cuda(monkeypatch) as mode:
+        yield mode
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    """Built before any device is pretended: the modules are imported then."""
+    return {arch: build(arch) for arch in ARCHS}
+
+
+def build(arch: str) -> Any:
+    torch.manual_seed(1)
+    return tiny.build_model(arch, 400).eval()
+
+
+PROMPT_IDS = {name: tuple(3 + (7 * i + len(name)) % 390 for i in range(4 + len(name))) for name in PROMPTS}
+
+
+def decoded(model: Any, strategies: dict[str, Strategy], device: torch.device = CPU, **options: Any) -> Run:
+    return run(model, requests_of(strategies, PROMPT_IDS, limit=LIMIT, eos_ids=(1,)), device=device, **options)
+
+
+class Steps:
+    """The waits of each step of the loop."""
+
+    def __init__(self, mode: PretendCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waits: list[list[str]] = []
+        feeds = Decoder._feeds
+
+        def noted(decoder: Decoder) -> Any:
+            before = len(mode.waits)
+            found = feeds(decoder)
+            self.waits.append(mode.waits[before:])
+            return found
+
+        monkeypatch.setattr(Decoder, "_feeds", noted)
+
+
+# ------------------------------------------------------------------------------------------------ the pretended device
+
+
+def test_what_the_pretended_device_sees(gpu: PretendCuda) -> None:
+    there = torch.arange(6, device=CUDA)
+    assert there.device == CUDA
+    assert gpu.waits == []
+    assert bool((there + 1).sum() == 21)
+    assert there.tolist() == [0, 1, 2, 3, 4, 5]
+    assert len(gpu.waits) == 2
+    with pytest.raises(RuntimeError, match="tensors of the CPU and of the device"):
+        _ = there + torch.arange(6)
+    before = len(gpu.waits)
+    _ = torch.tensor([1, 2], device=CUDA)
+    _ = there[there > 2]
+    _ = (there > 2).nonzero()
+    assert len(gpu.waits) == before + 3
+    assert upload([1, 2], CUDA).device == CUDA
+    assert len(gpu.waits) == before + 3
+
+
+def test_a_pretended_graph_runs_again_on_new_numbers(gpu: PretendCuda) -> None:
+    source = torch.ones(3, device=CUDA)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        total = (source * 2).sum()
+        with pytest.raises(RuntimeError, match="not permitted while a graph is captured"):
+            total.item()
+    source.fill_(5.0)
+    graph.replay()
+    assert total.item() == 30
+
+
+# ---------------------------------------------------------------------------------------------------- what waits for it
+
+
+def test_questions_are_left_open_and_answered_together(gpu: PretendCuda) -> None:
+    questions = Questions.first(CUDA)
+    assert questions.all_true(torch.tensor([True, True], device=CUDA))
+    assert questions.all_true(torch.tensor([True, False], device=CUDA))
+    before = len(gpu.waits)
+    answer = questions.answer(CUDA)
+    assert len(gpu.waits) == before
+    assert not bool(answer)
+    assert Questions.first(CUDA).widths((64, 1024, 4096), 3000) == [1024, 3000]
+
+
+def test_on_a_cpu_questions_are_answered_at_once() -> None:
+    questions = Questions.first(CPU)
+    assert not questions.all_true(torch.tensor([True, False]))
+    assert bool(questions.answer(CPU))
+    assert questions.widths((64, 1024, 4096), 3000) == [64, 1024, 3000]
+    assert true_or_all(torch.tensor([False, True, True])).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_every_strategy_writes_what_it_writes_on_a_cpu(gpu, monkeypatch, models, arch) -> None:
+    here = decoded(models[arch], EVERY_STRATEGY, forward=FORWARD)
+    steps = Steps(gpu, monkeypatch)
+    there = decoded(gpu.put(build(arch)), EVERY_STRATEGY, CUDA, forward=FORWARD)
+    assert here.failures == there.failures == {}
+    assert there.tokens == here.tokens
+    assert len(steps.waits) >= LIMIT
+    # At the first step words are turned into ids.
+    assert all(len(waits) == 1 for waits in steps.waits[1:]), steps.waits
+
+
+def wide(flat: bool) -> Any:
+    """Of 6000 tokens: nearly equally likely (`flat`: the largest 1024 are not enough), or a few have it all."""
+    torch.manual_seed(2)
+    model = tiny.build_model("llama", 6000).eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(0.05 if flat else 4.0)
+    return model
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_step_that_was_not_sure_is_taken_again(gpu, monkeypatch, flat) -> None:
+    strategies = {
+        "top_p": TopP(top_p=0.95, num_return_sequences=2),
+        "typical": Typical(num_return_sequences=2),
+        "min_p": MinP(min_p=0.9, num_return_sequences=2),
+        "penalty": Sample(top_p=0.99, top_k=None, repetition_penalty=1.5, num_return_sequences=2),
+        "all": Temperature(num_return_sequences=2),
+    }
+    plain = Forward(path="cached", reason="chosen by the test", cache_error=None, batch_error=None)
+    here = decoded(wide(flat), strategies, forward=plain)
+    steps = Steps(gpu, monkeypatch)
+    there = decoded(gpu.put(wide(flat)), strategies, CUDA, forward=plain)
+    assert there.failures == {}
+    assert there.tokens == here.tokens
+    more = [len(waits) > 1 for waits in steps.waits]
+    assert any(more) == flat
+    # Who was not sure looks at more from then on: in the end nobody asks twice.
+    assert not any(more[4:])
+
+
+def test_rows_that_are_not_numbers_fail_their_cells_alone(gpu, models) -> None:
+    """The prompt with token 399 gets NaN: on the device that is found after the strategies have answered."""
+    model = gpu.put(build("llama"))
+    model.get_input_embeddings().weight.elem[399] = torch.nan
+    requests = requests_of({"poisoned": TopP(num_return_sequences=1)}, {"bad": (5, 399, 7)}, limit=LIMIT) + requests_of(
+        {"sound": TopP(num_return_sequences=2)}, {"good": (5, 9, 7)}, limit=LIMIT
+    )
+    there = run(model, requests, device=CUDA, forward=FORWARD)
+    assert set(there.failures) == {"poisoned"}
+    assert "NaN or infinite in prompt bad" in there.failures["poisoned"]
+    assert [len(ids) for ids in there.tokens.values()] == [LIMIT, LIMIT]
+
+
+def test_scores_of_edited_rows_are_asked_for_once(gpu) -> None:
+    scores = Scores(torch.randn(3, 5000, device=CUDA))
+    rows = upload([0, 2], CUDA)
+    before = len(gpu.waits)
+    scores.top(rows, 20)
+    scores.log_normalizer(rows, 0.7)
+    scores.mean_score(rows)
+    scores.moments(rows)
+    scores.rows(rows)
+    assert len(gpu.waits) == before
