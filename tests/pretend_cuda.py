@@ -26,11 +26,15 @@ _INSIDE = torch.device("meta")
 
 WAITS = {
     "_local_scalar_dense",
+    "item",
+    "is_nonzero",
+    "equal",
+    "allclose",
     "nonzero",
     "nonzero_numpy",
+    "argwhere",
     "masked_select",
-    "equal",
-    "is_nonzero",
+    "one_hot",
     "_unique2",
     "unique_dim",
     "unique_consecutive",
@@ -144,6 +148,7 @@ class PretendCuda(TorchDispatchMode):
             raise RuntimeError(f"{name} at {place}: not permitted while a graph is captured")
         self.waits.append(f"{name} at {place}")
 
+    @torch.inference_mode()
     def put(self, module: nn.Module) -> nn.Module:
         """Put a module's parameters and buffers on the device; tied ones stay tied."""
         moved: dict[int, Any] = {}

@@ -1,5 +1,6 @@
 """The engine on a pretended GPU: no tensors of two devices meet, the texts are a CPU's, the host waits once a step."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 import tiny
-from decodebench.engine import Decoder, Forward
+from decodebench.engine import Decoder, Forward, choose_rows
+from decodebench.engine.graphs import padded
 from decodebench.scores import Scores
 from decodebench.strategies import MinP, Sample, Strategy, Temperature, TopP, Typical
 from decodebench.waits import Questions, true_or_all, upload
@@ -16,7 +18,7 @@ from pretend_cuda import CUDA, PretendCuda, pretend_cuda
 
 FORWARD = Forward(path="cached", reason="chosen by the test", cache_error=None, batch_error=None, own_head=True)
 ARCHS = ("gptj", "llama", "gemma3")
-LIMIT = 10
+LIMIT = 7
 
 
 @pytest.fixture
@@ -167,6 +169,75 @@ def test_rows_that_are_not_numbers_fail_their_cells_alone(gpu, models) -> None:
     assert set(there.failures) == {"poisoned"}
     assert "NaN or infinite in prompt bad" in there.failures["poisoned"]
     assert [len(ids) for ids in there.tokens.values()] == [LIMIT, LIMIT]
+
+
+# ------------------------------------------------------------------------------------------------------ captured steps
+
+CAPTURED = ("greedy", "beam", "top_p", "contrastive_search", "guidance", "stochastic_beam")
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_captured_steps_write_the_same(gpu, monkeypatch, models, arch) -> None:
+    """Prompts of 4 to 60 tokens, so that shapes change, rows come in late, and Gemma's windows of 8 are passed."""
+    strategies = {name: EVERY_STRATEGY[name] for name in CAPTURED}
+    prompts = PROMPT_IDS | {"long": tuple(range(3, 63))}
+    requests = requests_of(strategies, prompts, limit=24, eos_ids=(1,))
+    here = run(models[arch], requests, max_rows=24)
+    model = gpu.put(build(arch))
+    forward = choose_rows(model, CUDA, 400)
+    assert forward.graphs, forward.graphs_reason
+    gpu.replays = 0
+    steps = Steps(gpu, monkeypatch)
+    there = run(model, requests, forward=forward, device=CUDA, max_rows=24)
+    assert here.failures == there.failures == {}
+    assert there.tokens == here.tokens
+    assert gpu.replays > there.rows.forward_passes // 2
+    assert max(map(len, steps.waits)) == 1
+    assert there.rows.forward_passes == here.rows.forward_passes
+    assert there.rows.tokens_computed == here.rows.tokens_computed
+
+
+def test_captured_steps_survive_a_cache_that_moves(gpu, models) -> None:
+    """Buffers grow in rows and in columns: graphs that write to the old ones must not be used again."""
+    strategies: dict[str, Strategy] = {"all": Temperature(num_return_sequences=9)}
+    requests = requests_of(strategies, {"a": (5, 9, 2)}, limit=120)
+    here = run(models["llama"], requests)
+    model = gpu.put(build("llama"))
+    there = run(model, requests, forward=choose_rows(model, CUDA, 400), device=CUDA)
+    assert there.tokens == here.tokens
+    assert gpu.replays > 60
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (lambda hidden: hidden if hidden.sum().item() else -hidden, "steps cannot be captured: .*not permitted"),
+        (lambda hidden: hidden * next(FACTORS), "captured steps differ by "),
+    ],
+)
+def test_a_model_that_cannot_be_captured_is_run_as_it_is(gpu, fault, why) -> None:
+    """Of the first the host reads a number, the second is not the same from call to call: a graph would keep it so."""
+    global FACTORS
+    FACTORS = iter([1.0] * 1000)
+    model = gpu.put(build("llama"))
+    model.model.norm.register_forward_hook(lambda module, args, out: fault(out))
+    plain = choose_rows(model, CUDA, 400, cuda_graphs=False)
+    assert (plain.path, plain.graphs, plain.graphs_reason) == ("cached", False, "engine.cuda_graphs=false")
+    if "differ" in why:
+        calls = 1000 - len(list(FACTORS))
+        FACTORS = iter([1.0] * (calls + 3) + [1.5] * 1000)
+    forward = choose_rows(model, CUDA, 400)
+    assert forward.path == "cached"
+    assert not forward.graphs
+    assert re.match(why, forward.graphs_reason), forward.graphs_reason
+
+
+def test_shapes_are_rounded_up() -> None:
+    assert [padded(n, 8) for n in (1, 8, 9, 100, 129, 500, 512, 513)] == [8, 8, 16, 104, 144, 512, 512, 576]
+    assert [padded(n, 32) for n in (1, 33, 512, 600)] == [32, 64, 512, 640]
+
+
+FACTORS: Any = iter(())
 
 
 def test_scores_of_edited_rows_are_asked_for_once(gpu) -> None:

@@ -50,6 +50,7 @@ class EngineConfig:
     max_rows: int = 512
     memory_gb: float | None = None
     threads: int | None = None
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

@@ -162,7 +162,7 @@ class _Decoding:
         if place is None:
             return self.forward.make_rows(model, device, hidden_layers)
         second = load_second(place, self.loaded)
-        forwards = self.forward, choose_rows(second, device, vocabulary(second))
+        forwards = self.forward, choose_rows(second, device, vocabulary(second), self.forward.graphs)
         return make_paired((model, second), forwards, device, hidden_layers)
 
     def _fail(self, cell: str, why: str) -> None:

@@ -135,6 +135,8 @@ def model_entry(loaded: LoadedModel, forward: Forward, products: str, config: An
         "forward": forward.path,
         "forward_reason": forward.reason,
         "exactness": forward.exactness,
+        "cuda_graphs": forward.graphs,
+        "cuda_graphs_reason": forward.graphs_reason,
         "products": products,
         "threads": torch.get_num_threads(),
         "config": asdict(config),

@@ -104,7 +104,8 @@ class _Run:
                 loaded = load(jobs[0].model, announce=log.info)
                 self.store.refuse_other_weights((j.cell.id for j in jobs), loaded.fingerprint, loaded.dtype)
                 with fastest_exact_products(loaded.device, loaded.model.dtype) as products:
-                    forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model))
+                    cuda_graphs = self.plan.engine.cuda_graphs
+                    forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model), cuda_graphs)
             prepared = self._prepare(jobs, loaded)
             todo = waiting(prepared, self.store)
             fits = rows_that_fit(todo, loaded, forward, self.plan.engine)
@@ -117,6 +118,8 @@ class _Run:
             return
         if forward.path != "cached":
             log.warning("%s is decoded without a cache, slowly: %s", loaded.name, forward.reason)
+        elif loaded.device.type == "cuda" and self.plan.engine.cuda_graphs and not forward.graphs:
+            log.warning("%s is decoded without CUDA graphs, slower: %s", loaded.name, forward.graphs_reason)
         progress.models |= {job.cell.id: model_entry(loaded, forward, products, job.model) for job in jobs}
         self._begin()
         with progress.timed("decode"), fastest_exact_products(loaded.device, loaded.model.dtype):

@@ -6,6 +6,7 @@ copies everything at each step; here a step writes one column.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,11 @@ KeyValues = tuple[Tensor, Tensor]
 
 
 class PackedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer: buffers of [slots, heads, columns, head size], of which `rows` and `used` columns are in use."""
+    """One layer: buffers of [slots, heads, columns, head size], of which `rows` and `used` columns are in use.
+
+    With `at_1`, a tensor that has the write column, the model sees `used` columns whatever that column is, and nothing
+    here depends on it: such a step can be captured.
+    """
 
     is_sliding = False
     keys: Tensor
@@ -31,21 +36,28 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.is_initialized = True
         self.rows = 0
         self.used = 0
+        self.at_1: Tensor | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing to do: the buffers exist from the start."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> KeyValues:
+        if self.at_1 is not None:
+            keys, values = self.keys[: self.rows], self.values[: self.rows]
+            keys.index_copy_(2, self.at_1, key_states)
+            values.index_copy_(2, self.at_1, value_states)
+            return keys[:, :, : self.used], values[:, :, : self.used]
         end = self.used + key_states.shape[2]
         self.keys[: self.rows, :, self.used : end] = key_states
         self.values[: self.rows, :, self.used : end] = value_states
         return self.keys[: self.rows, :, :end], self.values[: self.rows, :, :end]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.used + query_length, 0
+        return (self.used if self.at_1 is not None else self.used + query_length), 0
 
-    def get_seq_length(self) -> int:
-        return self.used
+    def get_seq_length(self) -> Any:
+        """Tokens before the step: a number, or a tensor of one where transformers' own static cache has one too."""
+        return self.used if self.at_1 is None else self.at_1[0]
 
     def get_max_length(self) -> int:
         return -1
@@ -56,11 +68,15 @@ class PackedCache:
 
     Buffers are not cleared when they are made, and memory that nobody touches costs nothing. But what lies left of a
     row is multiplied by a probability of 0, and 0 x NaN is NaN: a slot is cleared up to its row when it is first used.
+    Where steps are `captured` they read columns that are not written yet, too: all of a slot is cleared then.
     """
 
-    def __init__(self, like: Sequence[KeyValues], slots: int, columns: int) -> None:
+    def __init__(self, like: Sequence[KeyValues], slots: int, columns: int, captured: bool = False) -> None:
         self.layers = [PackedLayer(key, value, slots, columns) for key, value in like]
         self.column = 0
+        self.memory = object()
+        """Another one whenever the buffers are."""
+        self._captured = captured
         self._clean = 0  # slots below this one hold finite numbers left of the write column
 
     @property
@@ -83,10 +99,21 @@ class PackedCache:
 
     def view(self, rows: int) -> Cache:
         """The first `rows` rows as the cache object that a transformers model takes."""
+        return self._seen(rows, self.column, None)
+
+    def fixed_view(self, rows: int, columns: int, at_1: Tensor) -> Cache:
+        """The same for a step that may be captured: the write column is in `at_1`, [1], and all `columns` are shown."""
+        return self._seen(rows, columns, at_1)
+
+    def _seen(self, rows: int, used: int, at_1: Tensor | None) -> Cache:
         for layer in self.layers:
-            layer.rows, layer.used = rows, self.column
-        self._clean = rows  # the next column is written for these only
+            layer.rows, layer.used, layer.at_1 = rows, used, at_1
         return Cache(layers=list(self.layers))
+
+    def written(self, rows: int) -> None:
+        """The write column was written, for these rows only."""
+        self.column += 1
+        self._clean = rows
 
     def write(self, slot: int, key_values: Sequence[KeyValues]) -> None:
         """Put a prefilled sequence into a slot, ending at the write column."""
@@ -110,7 +137,7 @@ class PackedCache:
         """Clear the slots that come into use, up to column `start`, from which their rows are written."""
         if slots > self._clean:
             for buffer in self._buffers():
-                buffer[self._clean : slots, :, :start].zero_()
+                buffer[self._clean : slots, :, : None if self._captured else start].zero_()
             self._clean = slots
 
     def clear(self, slot: int) -> None:
@@ -127,6 +154,7 @@ class PackedCache:
         """Grow the buffers to at least this size; rows double, so that growing stays rare."""
         if slots <= self.slots and columns <= self.columns:
             return
+        self.memory = object()
         slots = self.slots if slots <= self.slots else max(slots, 2 * self.slots)
         columns = max(columns, self.columns)
         for layer in self.layers:
@@ -134,7 +162,8 @@ class PackedCache:
             layer.values = self._grown(layer.values, slots, columns)
 
     def _grown(self, buffer: Tensor, slots: int, columns: int) -> Tensor:
-        grown = buffer.new_empty(slots, buffer.shape[1], columns, buffer.shape[3])
+        make = buffer.new_zeros if self._captured else buffer.new_empty
+        grown = make((slots, buffer.shape[1], columns, buffer.shape[3]))
         grown[: self._clean, :, : self.column] = buffer[: self._clean, :, : self.column]
         return grown
 

@@ -18,6 +18,9 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _TOLERANCE_HALF = 0.1
 """How far cached logits may be from plain ones, as a share of the plain logits' range in that row."""
 
+_UNUSABLE = (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError)
+"""What a model may raise on a path that is not for it."""
+
 _HEAD_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 _HEAD_TOLERANCE_HALF = 4e-3
 """How far the head run apart may be from the model's own: it is the same product, unless the model does more to it."""
@@ -28,7 +31,7 @@ class Forward:
     """How the model is run: `path` is "cached" or "whole sequence", with the reason and the measured errors.
 
     `kv_bytes_per_token` is what a token takes in the cache; None without one. `own_head`: the output head runs apart
-    from the model, which is faster.
+    from the model, which is faster. `graphs`: decode steps are captured as CUDA graphs, with the reason.
     """
 
     path: str
@@ -37,11 +40,13 @@ class Forward:
     batch_error: float | None
     kv_bytes_per_token: int | None = None
     own_head: bool = False
+    graphs: bool = False
+    graphs_reason: str = "no CUDA device"
 
     def make_rows(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> Rows:
         """New, empty physical rows of this kind."""
         if self.path == "cached":
-            return CachedRows(model, device, hidden_layers, self.own_head)
+            return CachedRows(model, device, hidden_layers, self.own_head, self.graphs)
         return WholeRows(model, device, hidden_layers)
 
     @property
@@ -54,8 +59,8 @@ class Forward:
         return f"logits depend on the batch by up to {self.batch_error:.1e} of their range (probed)"
 
 
-def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
-    """Probe the cached path against plain forward passes, and rows alone against rows together."""
+def choose_rows(model: Any, device: torch.device, vocabulary: int, cuda_graphs: bool = True) -> Forward:
+    """Probe the cached path against plain forward passes, rows alone against rows together, captured steps too."""
     generator = torch.Generator().manual_seed(0)
     draw = torch.randint(0, vocabulary, (24,), generator=generator).tolist()
     prompts = [tuple(draw[:3]), tuple(draw[3:12])]
@@ -64,13 +69,16 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
         cached = CachedRows(model, device)
         try:
             together = _forked(cached, prompts, steps)
-        except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError) as error:
-            why = " ".join(str(error).split())[:160]
-            return Forward(path="whole sequence", reason=f"no usable cache: {why}", cache_error=None, batch_error=None)
+        except _UNUSABLE as error:
+            why = f"no usable cache: {_line(error)}"
+            return Forward(path="whole sequence", reason=why, cache_error=None, batch_error=None)
         own_head = _own_head_holds(model, device, prompts, steps, together)
         plain = _plain(model, device, prompts, steps)
         pairs = zip(prompts, steps, strict=True)
         alone = torch.cat([_forked(CachedRows(model, device), [prompt], [step]) for prompt, step in pairs])
+        graphs, graphs_reason = False, "engine.cuda_graphs=false"
+        if cuda_graphs:
+            graphs, graphs_reason = _graphs_hold(model, device, prompts, steps, together)
     cache_error = _distance(together, plain)
     tolerance = _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
     if not cache_error <= tolerance:
@@ -84,7 +92,29 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int) -> Forward:
         batch_error=_distance(together, alone),
         kv_bytes_per_token=cached.kv_bytes_per_token,
         own_head=own_head,
+        graphs=graphs,
+        graphs_reason=graphs_reason,
     )
+
+
+def _graphs_hold(
+    model: Any, device: torch.device, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]], logits: Tensor
+) -> tuple[bool, str]:
+    """Whether captured steps give the logits of steps that are run as they are, and why (not)."""
+    if device.type != "cuda":
+        return False, "no CUDA device"
+    try:
+        captured = _forked(CachedRows(model, device, graphs=True), prompts, steps)
+    except _UNUSABLE as error:
+        return False, f"steps cannot be captured: {_line(error)}"
+    distance, tolerance = _distance(captured, logits), _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
+    if not distance <= tolerance:
+        return False, f"captured steps differ by {distance:.1e} of the logits' range (allowed: {tolerance:.0e})"
+    return True, f"captured steps equal others within {distance:.1e} of the logits' range"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]
 
 
 def _own_head_holds(

@@ -18,6 +18,7 @@ from transformers.cache_utils import DynamicCache
 
 from decodebench.engine.cache import KeyValues, PackedCache, layer_key_values, pad_columns
 from decodebench.engine.exits import exit_logits
+from decodebench.engine.graphs import StepGraphs
 from decodebench.engine.head import OwnHead
 from decodebench.scores import Scores
 from decodebench.waits import upload
@@ -124,7 +125,6 @@ class Rows(ABC):
         `network` is a part of the model that takes the same inputs.
         """
         known = {name: value for name, value in inputs.items() if name in self._accepts}
-        self.forward_passes += 1
         run = network or self.model
         return run(input_ids=ids_NT, output_hidden_states=bool(self.hidden_layers), return_dict=True, **known)
 
@@ -137,13 +137,22 @@ class Rows(ABC):
 
 
 class CachedRows(Rows):
-    """Rows with a key-value cache: a step feeds one token a row. With `own_head` the output head runs apart."""
+    """Rows with a key-value cache: a step feeds one token a row.
+
+    With `own_head` the output head runs apart, with `graphs` steps are captured as CUDA graphs.
+    """
 
     def __init__(
-        self, model: Any, device: torch.device, hidden_layers: Iterable[int] = (), own_head: bool = False
+        self,
+        model: Any,
+        device: torch.device,
+        hidden_layers: Iterable[int] = (),
+        own_head: bool = False,
+        graphs: bool = False,
     ) -> None:
         super().__init__(model, device, hidden_layers)
         self._head = OwnHead(model, device) if own_head else None
+        self._graphs = StepGraphs(self._step, device) if graphs else None
         self._cache: PackedCache | None = None
         self._length: list[int] = []
 
@@ -154,6 +163,7 @@ class CachedRows(Rows):
 
     def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
         ids_NT = self._tensor(prompts)
+        self.forward_passes += 1
         self.tokens_computed += ids_NT.numel()
         # A DynamicCache without a config keeps all columns of sliding-window layers too: masks do the windowing.
         # The last position as an index, not as a count: a count leaves a strided view, which `Linear` copies the whole
@@ -178,7 +188,12 @@ class CachedRows(Rows):
         longest_new = max(len(p.ids) for p in prefixes)
         rows = self.count + len(prefixes)
         if self._cache is None:
-            self._cache = PackedCache(prefixes[0].key_values or (), slots=max(8, rows), columns=longest_new + 64)
+            self._cache = PackedCache(
+                prefixes[0].key_values or (),
+                slots=max(8, rows),
+                columns=longest_new + 64,
+                captured=self._graphs is not None,
+            )
         cache = self._cache
         if self.count == 0:
             cache.restart()
@@ -205,23 +220,31 @@ class CachedRows(Rows):
         self._length = length
         self._make_room(max(length))
 
+        out = self._graphs.step(cache, fed, length) if self._graphs else self._feed(cache, fed, length)
+        last = out.last_hidden_state if self._head else out.logits
+        logits_NV = self._head.logits(last[:count, -1]) if self._head else last[:count, -1]
+        cache.written(count)
+        self._length = [n + 1 for n in length]
+        self.forward_passes += 1
+        self.tokens_computed += count
+        self.cached_tokens_read += sum(length)
+        hidden = {i: out.hidden_states[i][:count, -1].to(self.device) for i in self.hidden_layers}
+        self._publish(logits_NV.to(self.device), hidden)
+        return slots
+
+    def _feed(self, cache: PackedCache, fed: Sequence[int], length: Sequence[int]) -> Any:
+        """One forward pass over the first rows of the cache."""
         length_N = self._tensor(length)
-        out = self._forward(
+        return self._step(
             self._tensor(fed)[:, None],
-            network=self._head.base if self._head else None,
-            past_key_values=cache.view(count),
+            past_key_values=cache.view(len(fed)),
             attention_mask=pad_columns(length_N + 1, cache.column + 1),
             position_ids=length_N[:, None],
             use_cache=True,
         )
-        logits_NV = self._head.logits(out.last_hidden_state[:, -1]) if self._head else out.logits[:, -1]
-        cache.column += 1
-        self._length = [n + 1 for n in length]
-        self.tokens_computed += count
-        self.cached_tokens_read += sum(length)
-        hidden = {i: out.hidden_states[i][:, -1].to(self.device) for i in self.hidden_layers}
-        self._publish(logits_NV.to(self.device), hidden)
-        return slots
+
+    def _step(self, ids_N1: Tensor, **inputs: Any) -> Any:
+        return self._forward(ids_N1, network=self._head.base if self._head else None, **inputs)
 
     def _make_room(self, longest: int) -> None:
         """Ensure that the write column exists: drop columns that only padding uses, else grow."""
@@ -274,6 +297,7 @@ class WholeRows(Rows):
     def _whole(self, sequences: Sequence[tuple[int, ...]]) -> tuple[Tensor, dict[int, Tensor]]:
         longest = max(map(len, sequences))
         ids_NT = self._tensor([ids + (0,) * (longest - len(ids)) for ids in sequences])
+        self.forward_passes += 1
         self.tokens_computed += sum(map(len, sequences))
         out = self._forward(ids_NT, use_cache=False)
         at = self._tensor([len(ids) - 1 for ids in sequences])
