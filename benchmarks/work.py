@@ -1,6 +1,6 @@
 """The work that the benchmarks share: sixteen strategies, eight prompts, a fixed number of new tokens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ def one_more(new_tokens: int) -> dict[str, Strategy]:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A model and what it has to decode."""
+    """A model and what it has to decode; `texts` are what the prompts were encoded from (random ones have none)."""
 
     model: Any
     device: torch.device
@@ -75,6 +75,7 @@ class Work:
     strategies: dict[str, Strategy]
     prompts: tuple[tuple[int, ...], ...]
     new_tokens: int
+    texts: tuple[str, ...] = ()
 
     @property
     def vocabulary(self) -> int:
@@ -109,7 +110,23 @@ def packaged_work(dtype: str, *, quick: bool, device: str = "auto") -> Work:
 
     loaded = load(ModelConfig(name="gemma3_270m", source="packaged", dtype=dtype, device=device))
     prompts = tuple(encode(loaded, text) for text in PROMPTS)
-    return _cut(loaded.model, loaded.device, loaded.dtype, loaded.pad_id, prompts, quick)
+    work = _cut(loaded.model, loaded.device, loaded.dtype, loaded.pad_id, prompts, quick)
+    return replace(work, texts=tuple(PROMPTS[i] for i in QUICK_PROMPTS) if quick else PROMPTS)
+
+
+LOGIT_SPREAD = 5.0
+"""The standard deviation of random weights' logits: of 50,400 tokens the nucleus of 0.95 then has about 100.
+
+That is near what trained models have. Untouched weights give a nucleus of 32,000, and whoever sorts only what it needs
+would be measured on what never comes up.
+"""
+
+RANDOM_SHAPES: dict[str, dict[str, int]] = {
+    "gptj_6b": {},  # transformers' defaults are those of GPT-J 6B
+    "tiny": {"n_embd": 64, "n_layer": 2, "n_head": 4, "rotary_dim": 16, "vocab_size": 512, "n_positions": 256},
+}
+RANDOM_GRIDS = {"gptj_6b": (32, 128), "tiny": (8, 64)}
+"""Prompts, and new tokens for each text."""
 
 
 def random_work(shape: str, dtype: str, *, quick: bool) -> Work:
@@ -117,23 +134,24 @@ def random_work(shape: str, dtype: str, *, quick: bool) -> Work:
     from transformers import AutoModelForCausalLM, GenerationConfig, GPTJConfig
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shapes: dict[str, dict[str, int]] = {
-        "gptj_6b": {},  # transformers' defaults are those of GPT-J 6B
-        "tiny": {"n_embd": 64, "n_layer": 2, "n_head": 4, "rotary_dim": 16, "vocab_size": 512, "n_positions": 256},
-    }
-    config = GPTJConfig(**shapes[shape])
+    config = GPTJConfig(**RANDOM_SHAPES[shape])
     torch.manual_seed(0)
     with device:
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval().requires_grad_(False)
+    # The last norm leaves states of length sqrt(n_embd), the head's weights have the standard deviation of the config.
+    model.lm_head.weight.mul_(LOGIT_SPREAD / (config.initializer_range * config.n_embd**0.5))
     model.generation_config = GenerationConfig(pad_token_id=0)
     generator = torch.Generator().manual_seed(0)
-    lengths = (5, 6, 15, 22, 24, 36, 39, 58)
+    count, new_tokens = RANDOM_GRIDS[shape]
+    lengths = [(5, 6, 15, 22, 24, 36, 39, 58)[at % 8] for at in range(count)]
     prompts = tuple(tuple(torch.randint(0, config.vocab_size, (n,), generator=generator).tolist()) for n in lengths)
-    return _cut(model, device, dtype, 0, prompts, quick)
+    return _cut(model, device, dtype, 0, prompts, quick, new_tokens)
 
 
-def _cut(model: Any, device: torch.device, dtype: str, pad_id: int, prompts: Any, quick: bool) -> Work:
-    new_tokens = QUICK_TOKENS if quick else 64
+def _cut(
+    model: Any, device: torch.device, dtype: str, pad_id: int, prompts: Any, quick: bool, new_tokens: int = 64
+) -> Work:
+    new_tokens = QUICK_TOKENS if quick else new_tokens
     ladder = strategies(new_tokens)
     if quick:
         ladder = {name: ladder[name] for name in QUICK_STRATEGIES}

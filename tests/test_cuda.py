@@ -3,6 +3,8 @@
 Skipped where there is no GPU. `make cuda-check` runs it on a machine that has one.
 """
 
+import warnings
+
 import pytest
 import torch
 
@@ -44,12 +46,13 @@ def model(device: str, dtype: torch.dtype = torch.float32):
 
 
 def decoded(
-    device: str, max_rows: int = 64, dtype: torch.dtype = torch.float32
+    device: str, max_rows: int = 64, dtype: torch.dtype = torch.float32, cuda_graphs: bool = True
 ) -> dict[tuple[str, str, int, int], Outcome]:
     network = model(device, dtype)
     place = torch.device(device)
-    forward = choose_rows(network, place, 300)
-    assert forward.path == "cached"
+    forward = choose_rows(network, place, 300, cuda_graphs)
+    assert forward.path == "cached", forward.reason
+    assert forward.graphs == (cuda_graphs and device != "cpu"), forward.graphs_reason
     done: list[Outcome] = []
     failed: list[str] = []
     requests = [
@@ -107,6 +110,33 @@ def test_searches_equal_generate() -> None:
 def test_the_batch_changes_nothing() -> None:
     together, apart = decoded("cuda"), decoded("cuda", max_rows=1)
     assert {k: o.token_ids for k, o in together.items()} == {k: o.token_ids for k, o in apart.items()}
+
+
+def test_captured_steps_write_what_others_do() -> None:
+    captured, plain = decoded("cuda"), decoded("cuda", cuda_graphs=False)
+    flips = [key for key in plain if captured[key].token_ids != plain[key].token_ids]
+    assert len(flips) <= len(plain) // 20, f"{len(flips)} of {len(plain)} texts differ: {flips}"
+
+
+def test_the_host_waits_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch warns of what waits for the device. Captures wait too: only steps that replay or run as they are count."""
+    waits: list[int] = []
+    feeds = Decoder._feeds
+
+    def noted(decoder: Decoder) -> object:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            found = feeds(decoder)
+            torch.cuda.set_sync_debug_mode("default")
+        waits.append(sum("synchronizing" in str(warning.message) for warning in caught))
+        return found
+
+    monkeypatch.setattr(Decoder, "_feeds", noted)
+    decoded("cuda")
+    assert len(waits) > 20
+    assert max(waits) <= 2  # a step that was not sure is taken again
+    assert sum(waits) <= len(waits) + 3
 
 
 def test_texts_are_those_of_the_cpu_up_to_counted_flips() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
-from decodebench.draws import Draws, _as_int32, _gumbel, _token_word, philox4x32, stream_key
+from decodebench.draws import Draws, _as_int32, _gumbel, _token_word, philox4x32, row_words, stream_key
 
 WORD = st.integers(0, 2**32 - 1)
 
@@ -204,3 +204,17 @@ def test_each_row_may_have_its_own_lane():
     of_rows = draws_of_samples(3)
     apart = torch.cat([of_rows.gumbel(ids, lane)[row : row + 1] for row, lane in enumerate((4, 0, 2))])
     assert torch.equal(of_rows.gumbel(ids, torch.tensor([4, 0, 2])), apart)
+
+
+def test_words_made_ahead_are_those_of_each_step():
+    key, ids = stream_key(3, (5, 7)), torch.tensor([[0, 1, 77, 399]])
+    ahead = row_words(key, 2, 9)
+    for step in range(9):
+        own = Draws(torch.tensor([key]), torch.tensor([2]), torch.tensor([step]))
+        given = Draws(torch.tensor([key]), torch.tensor([2]), torch.tensor([step]), ahead[step : step + 1])
+        assert torch.equal(own.gumbel(ids), given.gumbel(ids))
+        assert torch.equal(own.gumbel(ids, lane=1), given.gumbel(ids, lane=1)), "they are of lane 0 alone"
+        assert torch.equal(
+            own.of_samples(torch.tensor([4])).gumbel(ids), given.of_samples(torch.tensor([4])).gumbel(ids)
+        )
+        assert torch.equal(own.of_rows(torch.tensor([0])).gumbel(ids), given.of_rows(torch.tensor([0])).gumbel(ids))

@@ -11,6 +11,7 @@ from a keyed 32-bit hash.
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -48,17 +49,34 @@ def stream_key(seed: int, prompt_ids: Sequence[int]) -> tuple[int, int]:
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 
-class Draws:
-    """The random numbers of B rows at one step; `sample_B` and `step_B` are int64 [B], `key_B2` is int64 [B, 2]."""
+@lru_cache(maxsize=1024)
+def row_words(key: tuple[int, int], sample: int, steps: int) -> Tensor:
+    """The words of Philox that key a stream's noise at its first steps (lane 0), int32 [steps, 2].
 
-    def __init__(self, key_B2: Tensor, sample_B: Tensor, step_B: Tensor) -> None:
+    Ten rounds are 200 small operations, as many at one step as at all of them: so they are done once for each stream,
+    which all strategies share.
+    """
+    step = torch.arange(steps)
+    first, second = _row_words(step, torch.full_like(step, sample), 0, torch.tensor([key]))
+    return torch.cat([first, second], dim=1)
+
+
+class Draws:
+    """The random numbers of B rows at one step; `sample_B` and `step_B` are int64 [B], `key_B2` is int64 [B, 2].
+
+    `words_B2`: what `row_words` has for them, where that is known.
+    """
+
+    def __init__(self, key_B2: Tensor, sample_B: Tensor, step_B: Tensor, words_B2: Tensor | None = None) -> None:
         self._key_B2 = key_B2
         self._sample_B = sample_B
         self._step_B = step_B
+        self._words_B2 = words_B2
 
     def of_rows(self, rows: Tensor) -> "Draws":
         """The draws of some of the rows (indices or mask)."""
-        return Draws(self._key_B2[rows], self._sample_B[rows], self._step_B[rows])
+        words_B2 = None if self._words_B2 is None else self._words_B2[rows]
+        return Draws(self._key_B2[rows], self._sample_B[rows], self._step_B[rows], words_B2)
 
     def of_samples(self, sample_B: Tensor) -> "Draws":
         """The draws that the same requests have under other sample indices."""
@@ -69,7 +87,10 @@ class Draws:
 
         `lane` is one for all rows, or one for each of them, [B].
         """
-        first, second = self._row_words(lane)
+        if self._words_B2 is not None and isinstance(lane, int) and lane == 0:
+            first, second = self._words_B2[:, :1], self._words_B2[:, 1:]
+        else:
+            first, second = _row_words(self._step_B, self._sample_B, lane, self._key_B2)
         return _gumbel(_token_word(ids_BK.to(torch.int32), first, second))
 
     def gumbel_all(self, vocabulary: int, lane: int | Tensor = 0) -> Tensor:
@@ -77,12 +98,13 @@ class Draws:
         ids = torch.arange(vocabulary, device=self._step_B.device)
         return self.gumbel(ids.expand(self._step_B.shape[0], -1), lane)
 
-    def _row_words(self, lane: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Two words of Philox for each row, int32 [B, 1]: the keys of its tokens' noise."""
-        zero = torch.zeros_like(self._step_B)
-        counter = (self._step_B, self._sample_B, zero + lane, zero)
-        first, second, _, _ = philox4x32(counter, (self._key_B2[:, 0], self._key_B2[:, 1]))
-        return _as_int32(first)[:, None], _as_int32(second)[:, None]
+
+def _row_words(step_B: Tensor, sample_B: Tensor, lane: int | Tensor, key_B2: Tensor) -> tuple[Tensor, Tensor]:
+    """Two words of Philox for each row, int32 [B, 1]: the keys of its tokens' noise."""
+    zero = torch.zeros_like(step_B)
+    counter = (step_B, sample_B, zero + lane, zero)
+    first, second, _, _ = philox4x32(counter, (key_B2[:, 0], key_B2[:, 1]))
+    return _as_int32(first)[:, None], _as_int32(second)[:, None]
 
 
 def _as_int32(word: Tensor) -> Tensor:

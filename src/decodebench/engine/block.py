@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodebench.draws import Draws, stream_key
+from decodebench.draws import Draws, row_words, stream_key
 from decodebench.engine.rows import Prefix, Rows
 from decodebench.records import Drafting
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
@@ -67,6 +67,7 @@ class Block:
         self._prompt_length_B = self._int([])
         self._limit_B = self._int([])
         self._key_B2 = self._int([]).view(0, 2)
+        self._words_BS2 = torch.empty(0, 0, 2, dtype=torch.int32, device=device)
         self._sample_B = self._int([])
         self._questions = Questions.first(device)
         self._before: tuple[Tensor, Tensor, Tensor, Tensor, State]
@@ -89,7 +90,11 @@ class Block:
         k = len(starts)
         self._limit_B = torch.cat([self._limit_B, self._int([request.limit] * k)])
         self.physical_B = torch.cat([self.physical_B, self._int([row for _, row in starts])])
-        self._key_B2 = torch.cat([self._key_B2, self._int([stream_key(request.seed, request.prompt_ids)] * k)])
+        key = stream_key(request.seed, request.prompt_ids)
+        self._key_B2 = torch.cat([self._key_B2, self._int([key] * k)])
+        words_S2 = row_words(key, request.sample, request.limit).to(self._device)
+        steps = max(self._words_BS2.shape[1], request.limit)
+        self._words_BS2 = torch.cat([_filled(t, [steps, 2]) for t in (self._words_BS2, words_S2.expand(k, -1, -1))])
         self._sample_B = torch.cat([self._sample_B, self._int([request.sample] * k)])
         started = self.strategy.start(1, self._device)
         self._state = {
@@ -111,7 +116,7 @@ class Block:
             prompt_length_B=self._prompt_length_B,
             limit_B=self._limit_B,
             eos_ids=self._eos_ids,
-            draws=Draws(self._key_B2, self._sample_B, self._length_B - self._prompt_length_B),
+            draws=self._draws(),
             facts=self._facts,
             hidden=rows.hidden,
             exit_logits=rows.exit_logits,
@@ -119,6 +124,12 @@ class Block:
             questions=self._questions,
             prompt_hidden=lambda request, layer: self._prompt_hidden[request][layer],
         )
+
+    def _draws(self) -> Draws:
+        step_B = self._length_B - self._prompt_length_B
+        known = step_B.clamp_max(self._words_BS2.shape[1] - 1)  # a text at its limit draws nothing any more
+        row_B = torch.arange(len(known), device=self._device)
+        return Draws(self._key_B2, self._sample_B, step_B, self._words_BS2[row_B, known])
 
     def step(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """One step: append what is emitted.
@@ -217,7 +228,8 @@ class Block:
         self._state = {n: t[b_index if len(t) == count * k else r_index] for n, t in self._state.items()}
         for name in ("physical_B", "_prefix_BL", "_logprob_BL", "_length_B", "_prompt_length_B", "_limit_B"):
             setattr(self, name, getattr(self, name)[b_index])
-        self._key_B2, self._sample_B = self._key_B2[b_index], self._sample_B[b_index]
+        for name in ("_key_B2", "_sample_B", "_words_BS2"):
+            setattr(self, name, getattr(self, name)[b_index])
         self.requests = [self.requests[r] for r in kept]
         self._prompt_hidden = [self._prompt_hidden[r] for r in kept]
         self._fed = [self._fed[r] for r in kept]
