@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import tiny
 from decodebench.engine import Decoder, Forward, choose_rows
 from decodebench.engine.graphs import padded
 from decodebench.scores import Scores
-from decodebench.strategies import MinP, Sample, Strategy, Temperature, TopP, Typical
+from decodebench.strategies import Greedy, MinP, Sample, Strategy, Temperature, TopP, Typical
 from decodebench.waits import Questions, true_or_all, upload
 from engine_runs import CPU, EVERY_STRATEGY, PROMPTS, Run, requests_of, run
 from pretend_cuda import CUDA, PretendCuda, pretend_cuda
@@ -230,6 +231,41 @@ def test_a_model_that_cannot_be_captured_is_run_as_it_is(gpu, fault, why) -> Non
     assert forward.path == "cached"
     assert not forward.graphs
     assert re.match(why, forward.graphs_reason), forward.graphs_reason
+
+
+def failing_capture(fault: Exception) -> Any:
+    """`torch.cuda.graph` that breaks off, with an error of its own on top, as CUDA's has."""
+
+    @contextmanager
+    def capture(graph: Any, **options: Any) -> Iterator[None]:
+        try:
+            yield
+            raise fault
+        finally:
+            raise RuntimeError("capture was invalidated")
+
+    return capture
+
+
+def test_a_capture_that_fails_in_the_middle_changes_no_text(gpu, monkeypatch, models) -> None:
+    requests = requests_of({"all": Temperature(num_return_sequences=3)}, {"a": (5, 9, 2)}, limit=80)
+    here = run(models["llama"], requests)
+    model = gpu.put(build("llama"))
+    forward = choose_rows(model, CUDA, 400)
+    gpu.replays = 0
+    monkeypatch.setattr(torch.cuda, "graph", failing_capture(RuntimeError("no")))
+    there = run(model, requests, forward=forward, device=CUDA)
+    assert there.rows.capture_failure == "capture was invalidated"
+    assert gpu.replays == 0
+    assert there.tokens == here.tokens
+
+
+def test_memory_that_runs_out_in_a_capture_is_known_as_that(gpu, monkeypatch) -> None:
+    model = gpu.put(build("llama"))
+    forward = choose_rows(model, CUDA, 400)
+    monkeypatch.setattr(torch.cuda, "graph", failing_capture(torch.OutOfMemoryError("full")))
+    with pytest.raises(torch.OutOfMemoryError, match="full"):
+        run(model, requests_of({"greedy": Greedy()}, {"a": (5, 9, 2)}, limit=9), forward=forward, device=CUDA)
 
 
 def test_shapes_are_rounded_up() -> None:

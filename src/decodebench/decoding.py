@@ -130,6 +130,8 @@ class _Decoding:
                 self._halve(max_rows, widest, error)
                 max_rows = max(widest, max_rows // 2)
             finally:
+                if rows.capture_failure:
+                    log.warning("steps were not captured as CUDA graphs any more: %s", rows.capture_failure)
                 self._count(rows.prefills, rows.forward_passes, rows.tokens_computed)
                 del rows  # before new ones are made
 

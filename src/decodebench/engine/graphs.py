@@ -40,6 +40,8 @@ class StepGraphs:
         self._captured: dict[tuple[int, int], _Captured] = {}
         self._seen: Counter[tuple[int, int]] = Counter()
         self._memory: object = None
+        self.failure: str | None = None
+        """Why nothing is captured any more: steps are run as they are then."""
 
     def step(self, cache: PackedCache, fed: list[int], length: list[int]) -> Any:
         """Feed one token to each row of the cache; the model's output, of which only the first len(fed) rows count.
@@ -56,25 +58,32 @@ class StepGraphs:
         nothing = [0] * (rows - len(fed))
         numbers = upload([*fed, *nothing, *length, *nothing, cache.column], self._device)
         self._seen[shape] += 1
-        if shape not in self._captured:
-            if self._seen[shape] == 1:
-                return self._run(cache, numbers, *shape)
-            self._captured[shape] = self._capture(cache, numbers, *shape)
-            if len(self._captured) > _MOST:
-                self._captured.pop(next(iter(self._captured)))
-        captured = self._captured[shape]
+        if shape not in self._captured and self._seen[shape] > 1 and self.failure is None:
+            self._capture(cache, numbers, *shape)
+        captured = self._captured.get(shape)
+        if captured is None:
+            return self._run(cache, numbers, *shape)
         captured.numbers.copy_(numbers)
         captured.graph.replay()
         return captured.out
 
-    def _capture(self, cache: PackedCache, numbers: Tensor, rows: int, columns: int) -> _Captured:
-        """All graphs share their working memory: they never run at the same time."""
+    def _capture(self, cache: PackedCache, numbers: Tensor, rows: int, columns: int) -> None:
+        """Capture a shape. All graphs share their working memory: they never run at the same time."""
         own = numbers.clone()
         graph = torch.cuda.CUDAGraph()
         pool = next((c.graph.pool() for c in self._captured.values()), None)
-        with torch.cuda.graph(graph, pool=pool):
-            out = self._run(cache, own, rows, columns)
-        return _Captured(graph, own, out)
+        try:
+            with torch.cuda.graph(graph, pool=pool):
+                out = self._run(cache, own, rows, columns)
+        except RuntimeError as error:
+            for cause in (error, error.__context__):  # the end of a broken capture raises an error of its own
+                if isinstance(cause, torch.OutOfMemoryError):
+                    raise cause from None
+            self.failure = " ".join(str(error).split())[:160]
+            return
+        self._captured[rows, columns] = _Captured(graph, own, out)
+        if len(self._captured) > _MOST:
+            self._captured.pop(next(iter(self._captured)))
 
     def _run(self, cache: PackedCache, numbers: Tensor, rows: int, columns: int) -> Any:
         token_N, length_N, at_1 = numbers[:rows], numbers[rows : 2 * rows], numbers[2 * rows :]

@@ -103,10 +103,13 @@ def _graphs_hold(
     """Whether captured steps give the logits of steps that are run as they are, and why (not)."""
     if device.type != "cuda":
         return False, "no CUDA device"
+    rows = CachedRows(model, device, graphs=True)
     try:
-        captured = _forked(CachedRows(model, device, graphs=True), prompts, steps)
+        captured = _forked(rows, prompts, steps)
     except _UNUSABLE as error:
-        return False, f"steps cannot be captured: {_line(error)}"
+        return False, f"steps of fixed shape fail: {_line(error)}"
+    if rows.capture_failure:
+        return False, f"steps cannot be captured: {rows.capture_failure}"
     distance, tolerance = _distance(captured, logits), _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
     if not distance <= tolerance:
         return False, f"captured steps differ by {distance:.1e} of the logits' range (allowed: {tolerance:.0e})"

@@ -62,6 +62,11 @@ class Rows(ABC):
         """The raw logits of a second model for the same rows, where there is one."""
         return None
 
+    @property
+    def capture_failure(self) -> str | None:
+        """Why steps that should be captured as CUDA graphs are run as they are; None where nothing failed."""
+        return None
+
     def hidden(self, rows: Tensor, layer: int) -> Tensor:
         """The hidden state after `layer` (0: the embeddings) at the last position, [N, H]."""
         return self._hidden[layer][rows]
@@ -160,6 +165,10 @@ class CachedRows(Rows):
     def kv_bytes_per_token(self) -> int:
         """Bytes that one token of one row takes in the cache; 0 before anything was prefilled."""
         return self._cache.nbytes // (self._cache.slots * self._cache.columns) if self._cache else 0
+
+    @property
+    def capture_failure(self) -> str | None:
+        return self._graphs.failure if self._graphs else None
 
     def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
         ids_NT = self._tensor(prompts)
