@@ -197,9 +197,9 @@ class PretendGraph:
 
 
 @contextmanager
-def pretend_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendCuda]:
-    """Within the block torch has a device `cuda:0`, which is the CPU in disguise."""
-    mode = PretendCuda()
+def pretend_cuda(monkeypatch: pytest.MonkeyPatch, mode: Any = None) -> Iterator[Any]:
+    """Within the block torch has a device `cuda:0`, which is the CPU in disguise; `mode` is a PretendCuda."""
+    mode = mode or PretendCuda()
 
     @contextmanager
     def capture(graph: PretendGraph, **options: Any) -> Iterator[None]:

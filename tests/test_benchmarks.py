@@ -68,6 +68,17 @@ def test_random_weights_need_no_more_than_torch_and_transformers() -> None:
     assert done.stdout.strip().endswith("33"), done.stderr[-2000:]
 
 
+def test_launches() -> None:
+    """Counts of the pretended GPU: they are the same on every machine."""
+    rows = [line.split() for line in run("launches.py").splitlines()[2:]]
+    waits = {" ".join(row[:-2]): int(row[-1]) for row in rows}
+    operations = {" ".join(row[:-2]): int(row[-2]) for row in rows}
+    assert len(rows) == 17
+    assert waits.pop("the whole step") == 1
+    assert set(waits.values()) == {0}
+    assert operations["greedy"] < operations["top_k=50"] < operations["typical=0.95"] < operations["the whole step"]
+
+
 def test_scoring() -> None:
     printed = run("scoring.py", "--quick", "--references")
     assert "24 texts of 50 tokens: " in printed
