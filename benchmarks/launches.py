@@ -79,8 +79,9 @@ def main() -> None:
         **RANDOM_SHAPES["tiny"] | {"vocab_size": options.vocabulary}, bos_token_id=None, eos_token_id=None
     )
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    model.lm_head.weight.mul_(LOGIT_SPREAD / (config.initializer_range * config.n_embd**0.5))
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(LOGIT_SPREAD / (config.initializer_range * config.n_embd**0.5))
     patch = pytest.MonkeyPatch()
     with pretend_cuda(patch, Counting()) as gpu:
         work = Work(

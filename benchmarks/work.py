@@ -137,9 +137,10 @@ def random_work(shape: str, dtype: str, *, quick: bool) -> Work:
     config = GPTJConfig(**RANDOM_SHAPES[shape])
     torch.manual_seed(0)
     with device:
-        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval().requires_grad_(False)
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
     # The last norm leaves states of length sqrt(n_embd), the head's weights have the standard deviation of the config.
-    model.lm_head.weight.mul_(LOGIT_SPREAD / (config.initializer_range * config.n_embd**0.5))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(LOGIT_SPREAD / (config.initializer_range * config.n_embd**0.5))
     model.generation_config = GenerationConfig(pad_token_id=0)
     generator = torch.Generator().manual_seed(0)
     count, new_tokens = RANDOM_GRIDS[shape]

@@ -346,7 +346,6 @@ def test_a_second_model_is_read_once_for_the_next(
     first = load_second(str(tiny_dirs["gptj"]), loaded)
     assert load_second(str(tiny_dirs["gptj"]), loaded) is first
     assert load_second(str(tiny_dirs["gpt2"]), loaded) is not first
-    assert next(first.parameters()).requires_grad is False
 
 
 def one_line(error: DecodebenchError, *parts: str) -> None:

@@ -200,7 +200,7 @@ def test_a_special_token_that_the_model_does_not_know(tiny_dirs: dict[str, Path]
 
 def test_a_loaded_model_is_ready(tiny: LoadedModel) -> None:
     assert not tiny.model.training
-    assert not any(parameter.requires_grad for parameter in tiny.model.parameters())
+    assert all(parameter.requires_grad for parameter in tiny.model.parameters()), "as a user's model has it"
     assert (tiny.device, tiny.dtype) == (torch.device("cpu"), "float32")
     assert (tiny.eos_ids, tiny.pad_id) == ((EOS_ID,), PAD_ID)
     assert tiny.context_length == CONTEXT_LENGTH
