@@ -149,14 +149,14 @@ def ratios(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, fl
 
     Of one round there is no interval.
     """
-    from scipy import stats
-
     result: dict[str, dict[str, float | None]] = {}
     for name, values in seconds.items():
         logs = [math.log(a / b) for a, b in zip(values, seconds[base], strict=True)]
         mean = statistics.fmean(logs)
         result[name] = {"ratio": math.exp(mean), "low": None, "high": None}
         if len(logs) > 1:
+            from scipy import stats
+
             half = float(stats.t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
             result[name] |= {"low": math.exp(mean - half), "high": math.exp(mean + half)}
     return result
@@ -230,9 +230,9 @@ def main() -> None:
         "work": {"dtype": work.dtype, "strategies": list(work.strategies), "new_tokens": work.new_tokens},
         "machine": {"device": str(work.device), "threads": torch.get_num_threads(), "torch": torch.__version__},
     }
-    show(work, figures, against, flop_rate, bandwidth)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    show(work, figures, against, flop_rate, bandwidth)
 
 
 def show(

@@ -142,6 +142,7 @@ def random_work(shape: str, dtype: str, *, quick: bool) -> Work:
     with torch.no_grad():
         model.lm_head.weight.mul_(LOGIT_SPREAD / (config.initializer_range * config.n_embd**0.5))
     model.generation_config = GenerationConfig(pad_token_id=0)
+    device = model.device
     generator = torch.Generator().manual_seed(0)
     count, new_tokens = RANDOM_GRIDS[shape]
     lengths = [(5, 6, 15, 22, 24, 36, 39, 58)[at % 8] for at in range(count)]

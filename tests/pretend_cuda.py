@@ -9,7 +9,7 @@ the arithmetic and the speed of a GPU (tests/test_cuda.py is for those).
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -34,6 +34,7 @@ WAITS = {
     "nonzero_numpy",
     "argwhere",
     "masked_select",
+    "isin",
     "one_hot",
     "_unique2",
     "unique_dim",
@@ -211,7 +212,16 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, mode: Any = None) -> Iterator[
 
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: mode.recording is not None)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+    for name, answer in (
+        ("synchronize", None),
+        ("Stream", "a stream"),
+        ("current_stream", "the stream"),
+        ("set_stream", None),
+        ("device", nullcontext()),
+        ("get_sync_debug_mode", 0),
+        ("set_sync_debug_mode", None),
+    ):
+        monkeypatch.setattr(torch.cuda, name, lambda *given, answer=answer: answer)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", type("CUDAGraph", (PretendGraph,), {"mode": mode}))
     monkeypatch.setattr(torch.cuda, "graph", capture)
     monkeypatch.setattr(Tensor, "pin_memory", lambda self, device=None: mode.pin(self))

@@ -119,7 +119,7 @@ def test_captured_steps_write_what_others_do() -> None:
 
 
 def test_the_host_waits_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch warns of what waits for the device. Captures wait too: only steps that replay or run as they are count."""
+    """torch warns of what waits for the device. Strategies and the transfer of what they decided are looked at."""
     waits: list[int] = []
     feeds = Decoder._feeds
 
@@ -127,16 +127,18 @@ def test_the_host_waits_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
-            found = feeds(decoder)
-            torch.cuda.set_sync_debug_mode("default")
-        waits.append(sum("synchronizing" in str(warning.message) for warning in caught))
+            try:
+                found = feeds(decoder)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        waits.append(sum("called a synchronizing CUDA operation" in str(warning.message) for warning in caught))
         return found
 
     monkeypatch.setattr(Decoder, "_feeds", noted)
     decoded("cuda")
     assert len(waits) > 20
-    assert max(waits) <= 2  # a step that was not sure is taken again
-    assert sum(waits) <= len(waits) + 3
+    more = [count for count in waits if count > 1]  # steps that were not sure, and were taken again
+    assert len(more) <= 2, waits
 
 
 def test_texts_are_those_of_the_cpu_up_to_counted_flips() -> None:

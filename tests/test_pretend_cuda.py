@@ -1,8 +1,12 @@
 """The engine on a pretended GPU: no tensors of two devices meet, the texts are a CPU's, the host waits once a step."""
 
+import gc
 import re
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +14,15 @@ import torch
 
 import tiny
 from decodebench.engine import Decoder, Forward, choose_rows
-from decodebench.engine.graphs import padded
+from decodebench.engine.graphs import padded_rows
+from decodebench.engine.head import OwnHead
+from decodebench.models import LoadedModel
+from decodebench.reading import read_texts
 from decodebench.scores import Scores
 from decodebench.strategies import Greedy, MinP, Sample, Strategy, Temperature, TopP, Typical
 from decodebench.waits import Questions, true_or_all, upload
 from engine_runs import CPU, EVERY_STRATEGY, PROMPTS, Run, requests_of, run
+from plain_reading import assert_same, item
 from pretend_cuda import CUDA, PretendCuda, pretend_cuda
 
 FORWARD = Forward(path="cached", reason="chosen by the test", cache_error=None, batch_error=None, own_head=True)
@@ -172,6 +180,23 @@ def test_rows_that_are_not_numbers_fail_their_cells_alone(gpu, models) -> None:
     assert [len(ids) for ids in there.tokens.values()] == [LIMIT, LIMIT]
 
 
+def test_the_head_runs_apart_on_a_device_without_a_number(gpu) -> None:
+    """A user says `cuda`, and a weight says `cuda:0`."""
+    with torch.inference_mode():
+        head = OwnHead(gpu.put(build("llama")), torch.device("cuda"))
+        assert head.logits(torch.ones(3, 48, device=CUDA)).shape == (3, 400)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_scorer_reads_there_what_it_reads_on_a_cpu(gpu, tiny_models: dict[str, LoadedModel], arch: str) -> None:
+    items = [item([7, 30, 12, 1], [3, 40, 41, 42], prompt_id="ended", ended=True), item([9], [5], prompt_id="short")]
+    loaded = tiny_models[arch]
+    here = list(read_texts(loaded, items, scorer="self"))
+    there = replace(loaded, model=gpu.put(deepcopy(loaded.model)), device=CUDA)
+    for one, other in zip(read_texts(there, items, scorer="self"), here, strict=True):
+        assert_same(one, other)
+
+
 # ------------------------------------------------------------------------------------------------------ captured steps
 
 CAPTURED = ("greedy", "beam", "top_p", "contrastive_search", "guidance", "stochastic_beam")
@@ -247,30 +272,49 @@ def failing_capture(fault: Exception) -> Any:
     return capture
 
 
-def test_a_capture_that_fails_in_the_middle_changes_no_text(gpu, monkeypatch, models) -> None:
+@pytest.mark.parametrize("fault", [RuntimeError("no"), torch.OutOfMemoryError("full")])
+def test_a_capture_that_fails_in_the_middle_changes_no_text(gpu, monkeypatch, models, fault) -> None:
     requests = requests_of({"all": Temperature(num_return_sequences=3)}, {"a": (5, 9, 2)}, limit=80)
     here = run(models["llama"], requests)
     model = gpu.put(build("llama"))
     forward = choose_rows(model, CUDA, 400)
     gpu.replays = 0
-    monkeypatch.setattr(torch.cuda, "graph", failing_capture(RuntimeError("no")))
+    back: list[object] = []
+    monkeypatch.setattr(torch.cuda, "graph", failing_capture(fault))
+    monkeypatch.setattr(torch.cuda, "set_stream", back.append)
     there = run(model, requests, forward=forward, device=CUDA)
     assert there.rows.capture_failure == "capture was invalidated"
+    assert back == ["the stream"], "the step after it runs where the others do"
     assert gpu.replays == 0
     assert there.tokens == here.tokens
 
 
-def test_memory_that_runs_out_in_a_capture_is_known_as_that(gpu, monkeypatch) -> None:
+def test_rows_are_let_go_of_at_once(gpu) -> None:
+    """Their cache is most of a GPU's memory, and the next rows are made right after them: no cycle may hold it."""
     model = gpu.put(build("llama"))
     forward = choose_rows(model, CUDA, 400)
-    monkeypatch.setattr(torch.cuda, "graph", failing_capture(torch.OutOfMemoryError("full")))
-    with pytest.raises(torch.OutOfMemoryError, match="full"):
-        run(model, requests_of({"greedy": Greedy()}, {"a": (5, 9, 2)}, limit=9), forward=forward, device=CUDA)
+    gc.disable()
+    try:
+        done = run(model, requests_of({"greedy": Greedy()}, {"a": (5, 9, 2)}, limit=9), forward=forward, device=CUDA)
+        cache = weakref.ref(done.rows._cache)
+        assert cache() is not None
+        del done
+        assert cache() is None
+    finally:
+        gc.enable()
+
+
+def test_a_cache_grows_once_to_what_a_captured_step_needs(gpu) -> None:
+    """From 8 slots to the 24 of a step of 21 rows: not to 21 first, and then to twice as many."""
+    rows = choose_rows(model := gpu.put(build("llama")), CUDA, 400).make_rows(model, CUDA)
+    with torch.inference_mode():
+        at = rows.admit(rows.prefill([(5, 9, 2)]))
+        rows.advance(at * 21, list(range(3, 24)))
+    assert rows._cache.slots == padded_rows(21) == 24
 
 
 def test_shapes_are_rounded_up() -> None:
-    assert [padded(n, 8) for n in (1, 8, 9, 100, 129, 500, 512, 513)] == [8, 8, 16, 104, 144, 512, 512, 576]
-    assert [padded(n, 32) for n in (1, 33, 512, 600)] == [32, 64, 512, 640]
+    assert [padded_rows(n) for n in (1, 8, 9, 100, 129, 500, 512, 513)] == [8, 8, 16, 104, 144, 512, 512, 576]
 
 
 FACTORS: Any = iter(())

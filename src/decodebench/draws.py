@@ -49,7 +49,7 @@ def stream_key(seed: int, prompt_ids: Sequence[int]) -> tuple[int, int]:
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def row_words(key: tuple[int, int], sample: int, steps: int) -> Tensor:
     """The words of Philox that key a stream's noise at its first steps (lane 0), int32 [steps, 2].
 

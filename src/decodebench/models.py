@@ -27,7 +27,7 @@ FINGERPRINT_VALUES = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model ready to decode: in eval mode, without gradients, on its device, its logits known to be finite.
+    """A model ready to decode: in eval mode, on its device, its logits known to be finite.
 
     `model` and `tokenizer` are a PreTrainedModel and a PreTrainedTokenizerBase; `source` says where they came from.
     `eos_ids` may be empty; `pad_id` is only ever fed where it is masked; `context_length` is None for models without a

@@ -26,6 +26,7 @@ class Questions:
         self._patient = patient
         self.least = least
         self._open: list[Tensor] = []
+        self._could_be_wider = False
 
     @classmethod
     def first(cls, device: torch.device, least: int = 0) -> "Questions":
@@ -43,7 +44,13 @@ class Questions:
 
     def widths(self, widths: Sequence[int], vocabulary: int) -> list[int]:
         """How many of the largest scores to look at, one after the other: some of `widths`, at last all."""
-        return [*(width for width in widths if self.least <= width < vocabulary), vocabulary]
+        found = [*(width for width in widths if self.least <= width < vocabulary), vocabulary]
+        self._could_be_wider |= len(found) > 1
+        return found
+
+    def again(self) -> "Questions":
+        """Patient ones for the same step, which look at more if more would have helped."""
+        return Questions(least=4 * self.least if self._could_be_wider else self.least)
 
     def answer(self, device: torch.device) -> Tensor:
         """Whether all that was left open was true: a boolean tensor without dimensions, still on the device."""
@@ -54,10 +61,19 @@ class Questions:
 
 def upload(values: Sequence[object], device: torch.device) -> Tensor:
     """Whole numbers as an int64 tensor on the device; nobody waits until they are there."""
-    here = torch.tensor(values, dtype=torch.int64)
+    return handed_over(torch.tensor(values, dtype=torch.int64), device)
+
+
+def handed_over(here: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device; nobody waits until it is there."""
     if device.type == "cuda":  # from ordinary memory the copy would first wait for all that the device has to do
         return here.pin_memory().to(device, non_blocking=True)
     return here.to(device)
+
+
+def among(values: Tensor, few: Tensor) -> Tensor:
+    """Whether each value is one of a few, [n]: `torch.isin`, which waits for a device where it decides to sort."""
+    return (values[..., None] == few).any(-1)
 
 
 def true_or_all(mask_B: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from decodebench.draws import Draws, row_words, stream_key
 from decodebench.engine.rows import Prefix, Rows
 from decodebench.records import Drafting
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
-from decodebench.waits import Questions, upload
+from decodebench.waits import Questions, handed_over, upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class Block:
         self.physical_B = torch.cat([self.physical_B, self._int([row for _, row in starts])])
         key = stream_key(request.seed, request.prompt_ids)
         self._key_B2 = torch.cat([self._key_B2, self._int([key] * k)])
-        words_S2 = row_words(key, request.sample, request.limit).to(self._device)
+        words_S2 = handed_over(row_words(key, request.sample, request.limit), self._device)
         steps = max(self._words_BS2.shape[1], request.limit)
         self._words_BS2 = torch.cat([_filled(t, [steps, 2]) for t in (self._words_BS2, words_S2.expand(k, -1, -1))])
         self._sample_B = torch.cat([self._sample_B, self._int([request.sample] * k)])
@@ -142,7 +142,7 @@ class Block:
     def step_again(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """The same step, by one who waits for what it asks; from now on it looks at more in the first place."""
         self.undo()
-        self._questions = Questions(least=4 * self._questions.least)
+        self._questions = self._questions.again()
         return self._take(rows)
 
     def undo(self) -> None:

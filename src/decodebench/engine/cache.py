@@ -44,8 +44,8 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> KeyValues:
         if self.at_1 is not None:
             keys, values = self.keys[: self.rows], self.values[: self.rows]
-            keys.index_copy_(2, self.at_1, key_states)
-            values.index_copy_(2, self.at_1, value_states)
+            keys.index_copy_(2, self.at_1, key_states.to(keys.dtype))
+            values.index_copy_(2, self.at_1, value_states.to(values.dtype))
             return keys[:, :, : self.used], values[:, :, : self.used]
         end = self.used + key_states.shape[2]
         self.keys[: self.rows, :, self.used : end] = key_states

@@ -6,6 +6,7 @@ rows (those behind the last are fed for nothing) and of columns (those behind th
 differs from step to step is in one small tensor: tokens, lengths, write column.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,79 +18,105 @@ from torch import Tensor
 from decodebench.engine.cache import PackedCache
 from decodebench.waits import upload
 
-_MOST = 64
-"""Graphs that are kept; the oldest go, because rows grow longer and seldom come back to a shape."""
+Said = tuple[Tensor, dict[int, Tensor]]
+"""What a forward pass gives at the last position: what the head reads, or logits, [N, X]; hidden states by layer."""
 
-Network = Callable[..., Any]
-"""A forward pass: token ids [N, 1] and named inputs -> the model's output."""
+Network = Callable[..., Said]
+"""A forward pass: token ids [N, 1] and named inputs -> what it said."""
+
+_CAPTURED_AT = 3
+"""A capture takes as long as a few steps: the third step of a shape is captured, most of its kind are still to come."""
+
+_MOST_GRAPHS, _MOST_BYTES = 64, 2**30
+"""What is kept: rows grow longer and seldom come back to a shape, so the oldest go. Bytes are of what graphs return."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
     graph: Any
     numbers: Tensor
-    out: Any
+    said: Said
+
+    @property
+    def nbytes(self) -> int:
+        return self.said[0].nbytes + sum(hidden.nbytes for hidden in self.said[1].values())
 
 
 class StepGraphs:
-    """The captured steps of one cache: a shape that comes back is captured, one that does not is run as it is."""
+    """The captured steps of one cache: a shape that comes back is captured, others are run as they are."""
 
-    def __init__(self, network: Network, device: torch.device) -> None:
-        self._network = network
+    def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._stream: Any = None
         self._captured: dict[tuple[int, int], _Captured] = {}
         self._seen: Counter[tuple[int, int]] = Counter()
         self._memory: object = None
         self.failure: str | None = None
         """Why nothing is captured any more: steps are run as they are then."""
 
-    def step(self, cache: PackedCache, fed: list[int], length: list[int]) -> Any:
-        """Feed one token to each row of the cache; the model's output, of which only the first len(fed) rows count.
+    def step(self, network: Network, cache: PackedCache, fed: list[int], length: list[int]) -> Said:
+        """Feed one token to each row of the cache; only the first len(fed) rows of what is said count.
 
-        It is valid until the next step.
+        It is valid until the next step. The cache has `padded_rows(len(fed))` slots at least.
         """
-        rows = padded(len(fed), least=8)
-        cache.reserve(rows, 0)
         if cache.memory is not self._memory:  # graphs write to where the buffers were
             self._memory = cache.memory
-            torch.cuda.synchronize(self._device)  # one of them may still run
-            self._captured.clear()
-        shape = rows, min(padded(cache.column + 1, least=32), cache.columns)
+            self._drop()
+        rows = padded_rows(len(fed))
+        shape = rows, min(_padded(cache.column + 1, least=32), cache.columns)
         nothing = [0] * (rows - len(fed))
         numbers = upload([*fed, *nothing, *length, *nothing, cache.column], self._device)
         self._seen[shape] += 1
-        if shape not in self._captured and self._seen[shape] > 1 and self.failure is None:
-            self._capture(cache, numbers, *shape)
+        if shape not in self._captured and self._seen[shape] >= _CAPTURED_AT and self.failure is None:
+            self._capture(network, cache, numbers, *shape)
         captured = self._captured.get(shape)
         if captured is None:
-            return self._run(cache, numbers, *shape)
+            return self._run(network, cache, numbers, *shape)
         captured.numbers.copy_(numbers)
         captured.graph.replay()
-        return captured.out
+        return captured.said
 
-    def _capture(self, cache: PackedCache, numbers: Tensor, rows: int, columns: int) -> None:
-        """Capture a shape. All graphs share their working memory: they never run at the same time."""
+    def _capture(self, network: Network, cache: PackedCache, numbers: Tensor, rows: int, columns: int) -> None:
+        """Capture a shape, or note why not. All graphs share their working memory: they never run at the same time."""
+        self._stream = self._stream or torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        before = torch.cuda.current_stream(self._device)
         own = numbers.clone()
         graph = torch.cuda.CUDAGraph()
         pool = next((c.graph.pool() for c in self._captured.values()), None)
         try:
-            with torch.cuda.graph(graph, pool=pool):
-                out = self._run(cache, own, rows, columns)
-        except RuntimeError as error:
-            for cause in (error, error.__context__):  # the end of a broken capture raises an error of its own
-                if isinstance(cause, torch.OutOfMemoryError):
-                    raise cause from None
+            with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=pool, stream=self._stream):
+                said = self._run_without_waits(network, cache, own, rows, columns)
+        except RuntimeError as error:  # memory that ran out, too: without graphs it may be enough
+            torch.cuda.set_stream(before)  # which a capture that breaks off does not do
+            self._drop()
             self.failure = " ".join(str(error).split())[:160]
             return
-        self._captured[rows, columns] = _Captured(graph, own, out)
-        if len(self._captured) > _MOST:
+        self._captured[rows, columns] = _Captured(graph, own, said)
+        while len(self._captured) > 1 and self._too_much():
             self._captured.pop(next(iter(self._captured)))
 
-    def _run(self, cache: PackedCache, numbers: Tensor, rows: int, columns: int) -> Any:
+    def _too_much(self) -> bool:
+        kept = self._captured.values()
+        return len(kept) > _MOST_GRAPHS or sum(captured.nbytes for captured in kept) > _MOST_BYTES
+
+    def _run_without_waits(
+        self, network: Network, cache: PackedCache, numbers: Tensor, rows: int, columns: int
+    ) -> Said:
+        """A wait within a capture breaks it, and torch's allocator with it: torch raises an error before it waits."""
+        mode = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a prototype that does not find every wait
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            return self._run(network, cache, numbers, rows, columns)
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+
+    def _run(self, network: Network, cache: PackedCache, numbers: Tensor, rows: int, columns: int) -> Said:
         token_N, length_N, at_1 = numbers[:rows], numbers[rows : 2 * rows], numbers[2 * rows :]
         column_C = torch.arange(columns, device=self._device)
         seen_NC = (column_C <= at_1) & (column_C >= at_1 - length_N[:, None])
-        return self._network(
+        return network(
             token_N[:, None],
             past_key_values=cache.fixed_view(rows, columns, at_1),
             attention_mask=seen_NC.to(torch.int64),
@@ -97,8 +124,19 @@ class StepGraphs:
             use_cache=True,
         )
 
+    def _drop(self) -> None:
+        """Let go of all graphs, of which one may still run."""
+        if self._captured:
+            torch.cuda.synchronize(self._device)
+            self._captured.clear()
 
-def padded(count: int, least: int) -> int:
+
+def padded_rows(rows: int) -> int:
+    """The rows of a step of fixed shape that has room for so many."""
+    return _padded(rows, least=8)
+
+
+def _padded(count: int, least: int) -> int:
     """The count rounded up to a multiple of `least`, or of a sixteenth of the next power of two where that is more."""
     step = max(least, (1 << (count - 1).bit_length()) // 16)
     return -(-count // step) * step

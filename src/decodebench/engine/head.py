@@ -20,7 +20,8 @@ class OwnHead:
     def __init__(self, model: Any, device: torch.device) -> None:
         head = model.get_output_embeddings()
         self.base: Any = model.base_model
-        if not isinstance(head, torch.nn.Linear) or head.weight.device != device or self.base is model:
+        placed = torch.empty(0, device=device).device  # "cuda" is the device "cuda:0", and is not equal to it
+        if not isinstance(head, torch.nn.Linear) or head.weight.device != placed or self.base is model:
             raise TypeError(f"{type(model).__name__} has no linear head of its own on {device}")
         self._weight_HV = head.weight.t()
         self._bias_V = head.bias

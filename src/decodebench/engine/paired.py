@@ -37,6 +37,11 @@ class PairedRows:
         """The second model's raw logits."""
         return self._amateur.scores
 
+    @property
+    def capture_failure(self) -> str | None:
+        """As `Rows.capture_failure`, of either."""
+        return self._main.capture_failure or self._amateur.capture_failure
+
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
         """As `Rows.prefill`, by both models."""
         pairs = zip(self._main.prefill(prompts), self._amateur.prefill(prompts), strict=True)

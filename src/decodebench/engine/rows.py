@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicCache
 
 from decodebench.engine.cache import KeyValues, PackedCache, layer_key_values, pad_columns
 from decodebench.engine.exits import exit_logits
-from decodebench.engine.graphs import StepGraphs
+from decodebench.engine.graphs import Said, StepGraphs, padded_rows
 from decodebench.engine.head import OwnHead
 from decodebench.scores import Scores
 from decodebench.waits import upload
@@ -157,7 +157,7 @@ class CachedRows(Rows):
     ) -> None:
         super().__init__(model, device, hidden_layers)
         self._head = OwnHead(model, device) if own_head else None
-        self._graphs = StepGraphs(self._step, device) if graphs else None
+        self._graphs = StepGraphs(device) if graphs else None
         self._cache: PackedCache | None = None
         self._length: list[int] = []
 
@@ -175,8 +175,8 @@ class CachedRows(Rows):
         self.forward_passes += 1
         self.tokens_computed += ids_NT.numel()
         # A DynamicCache without a config keeps all columns of sliding-window layers too: masks do the windowing.
-        # The last position as an index, not as a count: a count leaves a strided view, which `Linear` copies the whole
-        # head for (2.5 s in bfloat16 with 262,144 tokens).
+        # The last position as an index, not as a count: a count leaves a strided view, and for a weight without
+        # `requires_grad` torch then copies the whole head (2.5 s in bfloat16 with 262,144 tokens).
         last = self._tensor([ids_NT.shape[1] - 1])
         out = self._forward(ids_NT, past_key_values=DynamicCache(), use_cache=True, logits_to_keep=last)
         rows = layer_key_values(out.past_key_values)
@@ -199,14 +199,14 @@ class CachedRows(Rows):
         if self._cache is None:
             self._cache = PackedCache(
                 prefixes[0].key_values or (),
-                slots=max(8, rows),
+                slots=max(8, self._slots(rows)),
                 columns=longest_new + 64,
                 captured=self._graphs is not None,
             )
         cache = self._cache
         if self.count == 0:
             cache.restart()
-        cache.reserve(rows, longest_new + 1)
+        cache.reserve(self._slots(rows), longest_new + 1)
         if cache.column < longest_new:
             cache.align(longest_new, self.count, max(self._length, default=0))
         for slot, prefix in enumerate(prefixes, start=self.count):
@@ -221,7 +221,7 @@ class CachedRows(Rows):
             return []
         slots, sources, targets = _place(parents)
         cache = self._cache
-        cache.reserve(count, 0)
+        cache.reserve(self._slots(count), 0)
         cache.copy(sources, targets, start=cache.column - max(self._length[s] for s in sources) if sources else 0)
         length, fed = [0] * count, [0] * count
         for slot, parent, token in zip(slots, parents, tokens, strict=True):
@@ -229,19 +229,24 @@ class CachedRows(Rows):
         self._length = length
         self._make_room(max(length))
 
-        out = self._graphs.step(cache, fed, length) if self._graphs else self._feed(cache, fed, length)
-        last = out.last_hidden_state if self._head else out.logits
-        logits_NV = self._head.logits(last[:count, -1]) if self._head else last[:count, -1]
+        if self._graphs:
+            last_NX, hidden = self._graphs.step(self._step, cache, fed, length)
+        else:
+            last_NX, hidden = self._feed(cache, fed, length)
+        logits_NV = self._head.logits(last_NX[:count]) if self._head else last_NX[:count]
         cache.written(count)
         self._length = [n + 1 for n in length]
         self.forward_passes += 1
         self.tokens_computed += count
         self.cached_tokens_read += sum(length)
-        hidden = {i: out.hidden_states[i][:count, -1].to(self.device) for i in self.hidden_layers}
-        self._publish(logits_NV.to(self.device), hidden)
+        self._publish(logits_NV.to(self.device), {i: h[:count].to(self.device) for i, h in hidden.items()})
         return slots
 
-    def _feed(self, cache: PackedCache, fed: Sequence[int], length: Sequence[int]) -> Any:
+    def _slots(self, rows: int) -> int:
+        """The slots of the cache that a step of so many rows writes to."""
+        return padded_rows(rows) if self._graphs else rows
+
+    def _feed(self, cache: PackedCache, fed: Sequence[int], length: Sequence[int]) -> Said:
         """One forward pass over the first rows of the cache."""
         length_N = self._tensor(length)
         return self._step(
@@ -252,8 +257,10 @@ class CachedRows(Rows):
             use_cache=True,
         )
 
-    def _step(self, ids_N1: Tensor, **inputs: Any) -> Any:
-        return self._forward(ids_N1, network=self._head.base if self._head else None, **inputs)
+    def _step(self, ids_N1: Tensor, **inputs: Any) -> Said:
+        out = self._forward(ids_N1, network=self._head.base if self._head else None, **inputs)
+        last = out.last_hidden_state if self._head else out.logits
+        return last[:, -1], {i: out.hidden_states[i][:, -1] for i in self.hidden_layers}
 
     def _make_room(self, longest: int) -> None:
         """Ensure that the write column exists: drop columns that only padding uses, else grow."""

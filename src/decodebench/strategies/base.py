@@ -20,7 +20,7 @@ from decodebench.draws import Draws
 from decodebench.errors import ConfigError
 from decodebench.scores import Scores
 from decodebench.strategies.penalties import Penalties
-from decodebench.waits import Questions
+from decodebench.waits import Questions, among
 
 State = dict[str, Tensor]
 """Per-row (or per-request) tensors that a strategy keeps between steps; the first dimension is rows or requests."""
@@ -126,7 +126,7 @@ class View:
 
     def ends(self, token: Tensor, new: Tensor, limit: Tensor) -> Tensor:
         """Whether emitting `token` as the new-th token ends a text: it is EOS, or the limit is reached."""
-        return torch.isin(token, self.eos_ids) | (new >= limit)
+        return among(token, self.eos_ids) | (new >= limit)
 
 
 @dataclass(frozen=True, kw_only=True)

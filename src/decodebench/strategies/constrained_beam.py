@@ -11,7 +11,7 @@ from decodebench.errors import ConfigError
 from decodebench.strategies.base import ModelFacts, State, View
 from decodebench.strategies.beam import NEVER, Beam, best_of_beams, logprobs
 from decodebench.strategies.penalty_texts import bad_ids, encoded
-from decodebench.waits import upload
+from decodebench.waits import among, upload
 
 LACKS = -1.0e8
 """Added to the score of a text that ends at the limit without all words: it ranks behind all that have them."""
@@ -81,7 +81,7 @@ class ConstrainedBeam(Beam):
         new_RC = parents.new_B.view_as(token_RC) + 1
         left_RC = parents.limit_B.view_as(token_RC) - new_RC
 
-        score_RC = score_RC.masked_fill(torch.isin(token_RC, view.eos_ids) & (met_RC < tokens), -torch.inf)
+        score_RC = score_RC.masked_fill(among(token_RC, view.eos_ids) & (met_RC < tokens), -torch.inf)
         late_RC = tokens - met_RC > left_RC
         order = (score_RC + late_RC * LACKS).argsort(dim=1, descending=True, stable=True)
         fits_RC = (score_RC > NEVER / 2) & ~late_RC

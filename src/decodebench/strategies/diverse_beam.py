@@ -7,6 +7,7 @@ from torch import Tensor
 
 from decodebench.strategies.base import EMPTY, Moves, State, View
 from decodebench.strategies.beam import Advance, Beam, best_of_beams, top_logprobs
+from decodebench.waits import among
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ def _of_group(state: State, group: int, size: int) -> State:
 
 def _best_unfinished(rows: View, token_RC: Tensor, size: int) -> Tensor:
     """What a group is said to choose: the tokens of its best candidates that are no end tokens, at the limit too."""
-    order = torch.isin(token_RC, rows.eos_ids).to(torch.int8).argsort(dim=1, stable=True)
+    order = among(token_RC, rows.eos_ids).to(torch.int8).argsort(dim=1, stable=True)
     return token_RC.gather(1, order[:, :size])
 
 

@@ -20,6 +20,7 @@ from decodebench.strategies.base import EMPTY, Strategy, View
 from decodebench.strategies.edited_scores import EditedScores, put
 from decodebench.strategies.penalties import LONGEST_REPEAT
 from decodebench.strategies.penalty_texts import Completions, PenaltyTokens, penalty_tokens
+from decodebench.waits import among
 
 _NOTHING = -2
 """No token, and unlike EMPTY: what is before the start of a text."""
@@ -212,8 +213,8 @@ def _repeats(prefix_BL: Tensor, length_B: Tensor, breakers: Tensor) -> Tensor:
     """
     size = min(LONGEST_REPEAT, prefix_BL.shape[1])
     tail_BN = _tail(prefix_BL, length_B, size)
-    tail_BN = tail_BN.masked_fill(torch.isin(tail_BN, breakers), _NOTHING)
+    tail_BN = tail_BN.masked_fill(among(tail_BN, breakers), _NOTHING)
     before_BLN = torch.nn.functional.pad(prefix_BL, (size, 0), value=EMPTY)[:, :-1].unfold(1, size, 1)
     same_BLN = (before_BLN == tail_BN[:, None, :]).flip(-1)  # the nearest first
     length_BL = same_BLN.cumprod(-1, dtype=torch.int8).sum(-1)
-    return length_BL.masked_fill(torch.isin(prefix_BL, breakers), 0)
+    return length_BL.masked_fill(among(prefix_BL, breakers), 0)
