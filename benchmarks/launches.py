@@ -19,7 +19,7 @@ import torch
 
 from decodebench.engine import Decoder, choose_rows
 from decodebench.engine.block import Block
-from work import LOGIT_SPREAD, RANDOM_SHAPES, Work, strategies
+from work import RANDOM_SHAPES, Work, spread_logits, strategies
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from pretend_cuda import CUDA, PretendCuda, pretend_cuda
@@ -80,8 +80,7 @@ def main() -> None:
     )
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():
-        model.lm_head.weight.mul_(LOGIT_SPREAD / (config.initializer_range * config.n_embd**0.5))
+    spread_logits(model)
     patch = pytest.MonkeyPatch()
     with pretend_cuda(patch, Counting()) as gpu:
         work = Work(

@@ -129,6 +129,15 @@ RANDOM_GRIDS = {"gptj_6b": (32, 128), "tiny": (8, 64)}
 """Prompts, and new tokens for each text."""
 
 
+def spread_logits(model: Any) -> None:
+    """Give a random GPT-J's logits `LOGIT_SPREAD`.
+
+    Its last norm leaves states of length sqrt(n_embd), its head's weights have the standard deviation of the config.
+    """
+    with torch.no_grad():
+        model.lm_head.weight.mul_(LOGIT_SPREAD / (model.config.initializer_range * model.config.n_embd**0.5))
+
+
 def random_work(shape: str, dtype: str, *, quick: bool) -> Work:
     """The ladder on random weights made on the device: `gptj_6b`, or `tiny` to try the script itself."""
     from transformers import AutoModelForCausalLM, GenerationConfig, GPTJConfig
@@ -138,9 +147,7 @@ def random_work(shape: str, dtype: str, *, quick: bool) -> Work:
     torch.manual_seed(0)
     with device:
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
-    # The last norm leaves states of length sqrt(n_embd), the head's weights have the standard deviation of the config.
-    with torch.no_grad():
-        model.lm_head.weight.mul_(LOGIT_SPREAD / (config.initializer_range * config.n_embd**0.5))
+    spread_logits(model)
     model.generation_config = GenerationConfig(pad_token_id=0)
     device = model.device
     generator = torch.Generator().manual_seed(0)

@@ -134,7 +134,7 @@ class PretendCuda(TorchDispatchMode):
     def _check(self, name: str, flat: list[Any]) -> None:
         """What a GPU would refuse (tensors of two devices), and what it would wait for."""
         masks = [leaf for leaf in flat if isinstance(leaf, OnDevice) and leaf.dtype in (torch.bool, torch.uint8)]
-        if name in WAITS or (name in ("index", "index_put", "index_put_") and any(m is not flat[0] for m in masks)):
+        if name in WAITS or (name in INDEXING and any(m is not flat[0] for m in masks)):
             self._wait(name)
         here = [leaf for leaf in flat if isinstance(leaf, Tensor) and not isinstance(leaf, OnDevice) and leaf.ndim]
         if here and name in INDEXING and isinstance(flat[0], OnDevice):

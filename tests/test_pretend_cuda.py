@@ -320,7 +320,7 @@ def test_shapes_are_rounded_up() -> None:
 FACTORS: Any = iter(())
 
 
-def test_scores_of_edited_rows_are_asked_for_once(gpu) -> None:
+def test_what_rules_ask_of_scores_waits_for_nothing(gpu) -> None:
     scores = Scores(torch.randn(3, 5000, device=CUDA))
     rows = upload([0, 2], CUDA)
     before = len(gpu.waits)

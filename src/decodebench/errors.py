@@ -26,6 +26,11 @@ class StoreError(DecodebenchError):
     """A run folder that cannot be read, written or continued."""
 
 
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """What another library's error says, on one line, cut to `most` characters where that is given."""
+    return " ".join(str(error).split())[:most]
+
+
 def allowed_names(wrong: str, allowed: Iterable[str]) -> str:
     """The tail of an error message: every allowed name, then the nearest one where there is one.
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from decodebench.config import KEYS, conf_dir
-from decodebench.errors import ConfigError, DecodebenchError, allowed_names
+from decodebench.errors import ConfigError, DecodebenchError, allowed_names, one_line
 
 WITH_M = "launch it with -m (python -m decodebench -m ...)"
 
@@ -105,7 +105,7 @@ def _command_line(arguments: Sequence[str]) -> Iterator[None]:
 
 def explain(error: Exception) -> str:
     """One line for an error of Hydra or OmegaConf: key, value, what is allowed, and the nearest name."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if isinstance(error, OverrideParseException):
         override, why = str(error.override).removeprefix("++"), text.split(" See https")[0]
         return f"{override}: {why}; allowed is key=value (quote a value with signs in it)"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from decodebench import packaged
-from decodebench.errors import ConfigError, DecodebenchError, ModelError
+from decodebench.errors import ConfigError, DecodebenchError, ModelError, one_line
 from decodebench.model_config import ModelConfig, check_config, local_files
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def load_second(place: str, loaded: LoadedModel, named: str = "second model") ->
             model, tokenizer, _ = _from_pretrained(config, logger.info)
         _probe(config, model, tokenizer)
     except DecodebenchError as error:
-        why = " ".join(str(error.__cause__ or error).split())[:300]
+        why = one_line(error.__cause__ or error, 300)
         raise ModelError(
             f"{named}={place}: could not be loaded; allowed is a folder of save_pretrained, a .gguf file or a hub "
             f"id ({why})"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from decodebench.errors import PromptError, allowed_names
+from decodebench.errors import PromptError, allowed_names, one_line
 
 
 class Row(NamedTuple):
@@ -54,11 +54,11 @@ def hub_table(
         data = datasets.load_dataset(dataset_id, name=config_name, split=split, revision=revision)
     except ConnectionError as error:
         raise PromptError(
-            f"{key}: the hub cannot be reached ({_one_line(error)}): connect and unset HF_HUB_OFFLINE, "
+            f"{key}: the hub cannot be reached ({one_line(error, 200)}): connect and unset HF_HUB_OFFLINE, "
             "or save the prompts as a file and use prompts=file prompts.path=..."
         ) from error
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise PromptError(f"{key}: cannot be loaded with prompts.split={split}: {_one_line(error)}") from error
+        raise PromptError(f"{key}: cannot be loaded with prompts.split={split}: {one_line(error, 200)}") from error
     n_rows = len(data) if limit is None else min(limit, len(data))
     return Table(list(data.column_names), [Row(f"row {i + 1}", data[i]) for i in range(n_rows)])
 
@@ -110,7 +110,7 @@ def _jsonl_table(key: str, raw: bytes) -> Table:
         except json.JSONDecodeError as error:
             raise PromptError(f"{key}: line {number}: not JSON: {error.msg} (column {error.colno})") from error
         except (ValueError, RecursionError) as error:  # a number, or a nesting, beyond what Python reads
-            raise PromptError(f"{key}: line {number}: not readable JSON: {_one_line(error)}") from error
+            raise PromptError(f"{key}: line {number}: not readable JSON: {one_line(error, 200)}") from error
         if not isinstance(values, dict):
             raise PromptError(f'{key}: line {number}: must be a JSON object such as {{"text": "..."}}')
         rows.append(Row(f"line {number}", values))
@@ -134,7 +134,7 @@ def _csv_table(key: str, raw: bytes) -> Table:
                 rows.append(Row(f"line {line}", dict(zip(header, cells, strict=True))))
             line = reader.line_num + 1
     except csv.Error as error:
-        raise PromptError(f"{key}: line {line}: not CSV: {_one_line(error)}") from error
+        raise PromptError(f"{key}: line {line}: not CSV: {one_line(error, 200)}") from error
     return Table(header, rows)
 
 
@@ -145,7 +145,7 @@ def _parquet_table(key: str, raw: bytes) -> Table:
     try:
         table = pq.ParquetFile(io.BytesIO(raw)).read()
     except (pa.ArrowException, OSError) as error:
-        raise PromptError(f"{key}: not a readable parquet file: {_one_line(error)}") from error
+        raise PromptError(f"{key}: not a readable parquet file: {one_line(error, 200)}") from error
     rows = [Row(f"row {number}", values) for number, values in enumerate(table.to_pylist(), start=1)]
     return Table(list(table.column_names), rows)
 
@@ -174,7 +174,3 @@ def _lines(text: str) -> list[str]:
 
 def _table_of(rows: list[Row]) -> Table:
     return Table(list(dict.fromkeys(str(column) for row in rows for column in row.values)), rows)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

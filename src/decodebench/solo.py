@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from decodebench.deploy import generation_config, generation_config_fields, quiet
 from decodebench.draws import stream_key
 from decodebench.engine import Outcome, Request
-from decodebench.errors import ConfigError, ModelError
+from decodebench.errors import ConfigError, ModelError, one_line
 from decodebench.models import LoadedModel, load_second
 from decodebench.records import Counts, Drafting
 from decodebench.strategies import Assisted, ModelFacts, Strategy
@@ -115,7 +115,7 @@ def decode_alone(
             except Exception as error:  # `generate` raises a dozen classes; it fails this cell and no other
                 log.debug("cell %s failed", request.cell, exc_info=True)
                 failed.add(request.cell)
-                failure(request.cell, f"{type(error).__name__}: {' '.join(str(error).split())}")
+                failure(request.cell, f"{type(error).__name__}: {one_line(error)}")
                 continue
             done, tokens = done + 1, tokens + outcome.computed_tokens
             passes += outcome.drafting.target_forwards if outcome.drafting else 0

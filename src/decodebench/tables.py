@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from decodebench.errors import StoreError
+from decodebench.errors import StoreError, one_line
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ def _opened(path: Path, kind: type, optional: bool) -> Iterator[Any]:
             yield file
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
-            f"{path}: cannot be read as {kind.__name__} records, is it cut off? ({_one_line(error)})"
+            f"{path}: cannot be read as {kind.__name__} records, is it cut off? ({one_line(error, 200)})"
         ) from error
 
 
@@ -155,8 +155,4 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({error.strerror or _one_line(error)})") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        raise StoreError(f"{path}: cannot be written ({error.strerror or one_line(error, 200)})") from error

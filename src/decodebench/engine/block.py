@@ -226,9 +226,8 @@ class Block:
         r_index = self._int(kept)
         b_index = (r_index[:, None] * k + torch.arange(k, device=self._device)).flatten()
         self._state = {n: t[b_index if len(t) == count * k else r_index] for n, t in self._state.items()}
-        for name in ("physical_B", "_prefix_BL", "_logprob_BL", "_length_B", "_prompt_length_B", "_limit_B"):
-            setattr(self, name, getattr(self, name)[b_index])
-        for name in ("_key_B2", "_sample_B", "_words_BS2"):
+        texts = ("physical_B", "_prefix_BL", "_logprob_BL", "_length_B", "_prompt_length_B", "_limit_B")
+        for name in (*texts, "_key_B2", "_sample_B", "_words_BS2"):
             setattr(self, name, getattr(self, name)[b_index])
         self.requests = [self.requests[r] for r in kept]
         self._prompt_hidden = [self._prompt_hidden[r] for r in kept]

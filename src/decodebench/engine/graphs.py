@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from decodebench.engine.cache import PackedCache
+from decodebench.errors import one_line
 from decodebench.waits import upload
 
 Said = tuple[Tensor, dict[int, Tensor]]
@@ -89,7 +90,7 @@ class StepGraphs:
         except RuntimeError as error:  # memory that ran out, too: without graphs it may be enough
             torch.cuda.set_stream(before)  # which a capture that breaks off does not do
             self._drop()
-            self.failure = " ".join(str(error).split())[:160]
+            self.failure = one_line(error, 160)
             return
         self._captured[rows, columns] = _Captured(graph, own, said)
         while len(self._captured) > 1 and self._too_much():

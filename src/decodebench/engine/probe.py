@@ -13,6 +13,7 @@ from torch import Tensor
 
 from decodebench.engine.head import OwnHead
 from decodebench.engine.rows import CachedRows, Rows, WholeRows
+from decodebench.errors import one_line
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _TOLERANCE_HALF = 0.1
@@ -70,7 +71,7 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int, cuda_graphs: 
         try:
             together = _forked(cached, prompts, steps)
         except _UNUSABLE as error:
-            why = f"no usable cache: {_line(error)}"
+            why = f"no usable cache: {one_line(error, 160)}"
             return Forward(path="whole sequence", reason=why, cache_error=None, batch_error=None)
         own_head = _own_head_holds(model, device, prompts, steps, together)
         plain = _plain(model, device, prompts, steps)
@@ -80,7 +81,7 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int, cuda_graphs: 
         if cuda_graphs:
             graphs, graphs_reason = _graphs_hold(model, device, prompts, steps, together)
     cache_error = _distance(together, plain)
-    tolerance = _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
+    tolerance = _tolerance(model)
     if not cache_error <= tolerance:
         reason = f"cached logits differ from plain ones by {cache_error:.1e} of their range (allowed: {tolerance:.0e})"
         return Forward(path="whole sequence", reason=reason, cache_error=cache_error, batch_error=None)
@@ -107,17 +108,13 @@ def _graphs_hold(
     try:
         captured = _forked(rows, prompts, steps)
     except _UNUSABLE as error:
-        return False, f"steps of fixed shape fail: {_line(error)}"
+        return False, f"steps of fixed shape fail: {one_line(error, 160)}"
     if rows.capture_failure:
         return False, f"steps cannot be captured: {rows.capture_failure}"
-    distance, tolerance = _distance(captured, logits), _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
+    distance, tolerance = _distance(captured, logits), _tolerance(model)
     if not distance <= tolerance:
         return False, f"captured steps differ by {distance:.1e} of the logits' range (allowed: {tolerance:.0e})"
     return True, f"captured steps equal others within {distance:.1e} of the logits' range"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]
 
 
 def _own_head_holds(
@@ -128,8 +125,7 @@ def _own_head_holds(
         apart = _forked(CachedRows(model, device, own_head=True), prompts, steps)
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False  # another kind of head, or a base that takes other inputs
-    tolerance = _HEAD_TOLERANCE.get(next(model.parameters()).dtype, _HEAD_TOLERANCE_HALF)
-    return _distance(apart, logits) <= tolerance
+    return _distance(apart, logits) <= _head_tolerance(model)
 
 
 def own_head(model: Any, device: torch.device, vocabulary: int) -> OwnHead | None:
@@ -142,8 +138,7 @@ def own_head(model: Any, device: torch.device, vocabulary: int) -> OwnHead | Non
             apart = head.logits(head.base(input_ids=ids).last_hidden_state[0].to(device)).to(torch.float32)
         except (TypeError, ValueError, RuntimeError, AttributeError):
             return None
-    tolerance = _HEAD_TOLERANCE.get(next(model.parameters()).dtype, _HEAD_TOLERANCE_HALF)
-    return head if _distance(apart, plain) <= tolerance else None
+    return head if _distance(apart, plain) <= _head_tolerance(model) else None
 
 
 def _forked(rows: Rows, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:
@@ -163,6 +158,14 @@ def _plain(model: Any, device: torch.device, prompts: list[tuple[int, ...]], ste
         ids = torch.tensor([prompt + step], device=device)
         logits.append(model(input_ids=ids).logits[0, -1].to(device=device, dtype=torch.float32))
     return torch.stack(logits)
+
+
+def _tolerance(model: Any) -> float:
+    return _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
+
+
+def _head_tolerance(model: Any) -> float:
+    return _HEAD_TOLERANCE.get(next(model.parameters()).dtype, _HEAD_TOLERANCE_HALF)
 
 
 def _distance(a_NV: Tensor, b_NV: Tensor) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from decodebench.errors import StoreError
+from decodebench.errors import StoreError, one_line
 from decodebench.records import Reading
 from decodebench.tables import schema, write_whole
 
@@ -72,7 +72,7 @@ class ReadingFiles:
                         if file.read_row_group(group, ["cell"])["cell"][0].as_py() == cell:
                             return file.read_row_group(group, columns)
             except (OSError, pa.ArrowException) as error:
-                why = " ".join(str(error).split())[:200]
+                why = one_line(error, 200)
                 raise StoreError(
                     f"{path}: cannot be read, is it cut off? delete it to read it again ({why})"
                 ) from error

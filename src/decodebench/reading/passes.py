@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from decodebench.config import typed
 from decodebench.device import cpu_threads, fastest_exact_products
-from decodebench.errors import ConfigError, DecodebenchError, ModelError, PromptError, StoreError
+from decodebench.errors import ConfigError, DecodebenchError, ModelError, PromptError, StoreError, one_line
 from decodebench.model_config import SCORERS, SELF, ModelConfig, ScorerConfig
 from decodebench.models import LoadedModel, load
 from decodebench.reading.files import ReadingFiles
@@ -47,7 +47,7 @@ class SecondPass:
         try:
             loaded = load(self._config.model(device), announce=log.info)
         except DecodebenchError as error:
-            why = " ".join(str(error.__cause__ or error).split())[:300]
+            why = one_line(error.__cause__ or error, 300)
             raise ModelError(f"scorer.id={self._config.id}: could not be loaded; {SCORERS} ({why})") from error
         self._open({"id": self._config.id, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype})
         self._read(loaded, places(manifest), texts)

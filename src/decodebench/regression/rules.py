@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from decodebench.errors import ConfigError, allowed_names
+from decodebench.errors import ConfigError, allowed_names, one_line
 from decodebench.regression.findings import Severity
 
 DEFAULT_RULES = Path(__file__).parents[1] / "data" / "rules.yaml"
@@ -93,7 +93,7 @@ def read_rules(path: Path | None = None) -> tuple[Rule, ...]:
         why = getattr(error, "strerror", None) or "is no UTF-8 text"
         raise ConfigError(f"{path}: cannot be read ({why}); allowed is a yaml file with a list of rules") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is no yaml ({' '.join(str(error).split())[:200]})") from error
+        raise ConfigError(f"{path}: is no yaml ({one_line(error, 200)})") from error
     return parse_rules(nodes, str(path) if path != DEFAULT_RULES else "the default rules")
 
 
