@@ -41,7 +41,7 @@ format: setup-test ## Let ruff format the code, and repair what it can
 cuda-check: ## On a GPU machine: parity tests, then the sweep on a random GPT-J 6B (WHEELS=folder installs what is missing)
 	@if [ -n "$(WHEELS)" ]; then $(PYTHON) -m pip install -q --no-index --find-links "$(WHEELS)" "$(WHEELS)"/*.whl; fi
 	$(PYTHON) -c 'import torch; assert torch.cuda.is_available(), "this machine has no usable GPU"'
-	PYTHONPATH=src $(PYTHON) -m pytest -q --noconftest tests/test_cuda.py
+	PYTHONPATH=src $(PYTHON) -m pytest -q --noconftest tests/engine/test_cuda.py
 	PYTHONPATH=src $(PYTHON) benchmarks/sweep.py --random gptj_6b --dtype float16 --no-loop --json cuda-sweep.json
 
 setup-demo: $(VENV)/demo.stamp ## Install the package with the demo's model

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from decodebench.device import peak_memory, synchronize
 from decodebench.engine import Decoder, Forward, choose_rows
+from decodebench.models.device import peak_memory, synchronize
 from decodebench.strategies import Sample, Strategy, TopP
 from work import Work, packaged_work, random_work
 

@@ -21,7 +21,7 @@ from decodebench.engine import Decoder, choose_rows
 from decodebench.engine.block import Block
 from work import RANDOM_SHAPES, Work, spread_logits, strategies
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from pretend_cuda import CUDA, PretendCuda, pretend_cuda
 
 NEW_TOKENS = 16

@@ -39,8 +39,8 @@ from typing import Any
 import torch
 import yaml
 
-from decodebench.deploy import generation_config_fields
-from decodebench.packaged import model_folder
+from decodebench.deploy.generate import generation_config_fields
+from decodebench.models.packaged import model_folder
 from decodebench.strategies import Strategy
 from work import Work
 

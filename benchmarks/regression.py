@@ -88,7 +88,7 @@ import os, sys
 noise = float(os.environ.get("LOGIT_NOISE", 0))
 if noise:
     import torch
-    from decodebench.scores import Scores
+    from decodebench.strategies.step.scores import Scores
     generator, before = torch.Generator().manual_seed(1), Scores.__init__
     def noisy(self, scores_NV, *args, **kwargs):
         drawn = torch.empty(scores_NV.shape, dtype=torch.float32).uniform_(-noise, noise, generator=generator)
@@ -103,7 +103,7 @@ def model_folder(options: argparse.Namespace) -> Path:
     """Where the weights lie."""
     if options.model:
         return Path(options.model)
-    from decodebench.packaged import model_folder as packaged_folder
+    from decodebench.models.packaged import model_folder as packaged_folder
 
     return packaged_folder()
 
@@ -136,8 +136,8 @@ def slug(name: str) -> str:
 def write_prompts(pool: Path, options: argparse.Namespace) -> None:
     """The same prompts under two configurations whose templates differ by a newline; without references, which every
     run would read."""
-    from decodebench.config import conf_dir
-    from decodebench.prompts import PromptsConfig, load_prompts
+    from decodebench.plan.config import conf_dir
+    from decodebench.prompts.sets import PromptsConfig, load_prompts
 
     words = 6 if options.quick else 60  # tiny models have small contexts
     config = PromptsConfig(
@@ -187,8 +187,8 @@ def shifted(pool: Path, name: str, kind: str, options: argparse.Namespace) -> No
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from decodebench.records import Generation
-    from decodebench.scoring import score_run
-    from decodebench.tables import read_records, write_json, write_records
+    from decodebench.scoring.run import score_run
+    from decodebench.store.tables import read_records, write_json, write_records
 
     source, target = pool / "runs" / f"{kind}-0", pool / "runs" / name
     if (target / "manifest.json").exists():

@@ -18,10 +18,12 @@ import numpy as np
 
 from decodebench.metrics import UNITS
 from decodebench.records import HUMAN, SCHEMA_VERSION, Generation
-from decodebench.tables import write_json, write_records
+from decodebench.store.tables import write_json, write_records
 
 VOCABULARY = 262_144
-SCORE = "import sys; from decodebench.scoring import score_run; from pathlib import Path; score_run(Path(sys.argv[1]))"
+SCORE = (
+    "import sys; from decodebench.scoring.run import score_run; from pathlib import Path; score_run(Path(sys.argv[1]))"
+)
 
 
 def texts(

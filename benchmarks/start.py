@@ -11,10 +11,10 @@ import sys
 FIRST_TOKEN = """
 import time, psutil, torch
 from decodebench.engine import Decoder, Request, choose_rows
-from decodebench.model_config import ModelConfig
-from decodebench.models import load, vocabulary
+from decodebench.models.config import ModelConfig
+from decodebench.models.loading import load, vocabulary
 from decodebench.strategies import Greedy
-from decodebench.tokens import encode, model_facts
+from decodebench.models.tokens import encode, model_facts
 
 loaded = load(ModelConfig(name="gemma3_270m", source="packaged", dtype={dtype!r}))
 forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model))

@@ -28,9 +28,9 @@ from typing import Any
 
 import torch
 
-from decodebench.deploy import generation_config, generation_config_fields
-from decodebench.device import peak_memory, synchronize
+from decodebench.deploy.generate import generation_config, generation_config_fields
 from decodebench.engine import Decoder, choose_rows
+from decodebench.models.device import peak_memory, synchronize
 from decodebench.strategies import Strategy
 from peers import REQUIREMENTS, Peer
 from work import Work, one_more, packaged_work, random_work

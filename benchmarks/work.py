@@ -104,9 +104,9 @@ class Work:
 def packaged_work(dtype: str, *, quick: bool, device: str = "auto") -> Work:
     """The ladder on the packaged Gemma 3 270M."""
     # Not at the top: random weights need torch and transformers only, which is all that a GPU machine may have.
-    from decodebench.model_config import ModelConfig
-    from decodebench.models import load
-    from decodebench.tokens import encode
+    from decodebench.models.config import ModelConfig
+    from decodebench.models.loading import load
+    from decodebench.models.tokens import encode
 
     loaded = load(ModelConfig(name="gemma3_270m", source="packaged", dtype=dtype, device=device))
     prompts = tuple(encode(loaded, text) for text in PROMPTS)

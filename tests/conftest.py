@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from decodebench.model_config import ModelConfig
-from decodebench.models import LoadedModel, load
+from decodebench.models.config import ModelConfig
+from decodebench.models.loading import LoadedModel, load
 from tiny import ARCHS, build_tiny
 
 torch.set_num_threads(1)  # with matrices this small, threads get in each other's way: 5 times slower with 2

@@ -100,7 +100,7 @@ def test_what_reads_stored_runs_names_no_torch(unit: str) -> None:
 
 
 def test_stored_runs_are_read_without_torch() -> None:
-    read = "decodebench.records, decodebench.errors, decodebench.metrics, decodebench.scoring, decodebench.report"
+    read = "decodebench.records, decodebench.errors, decodebench.metrics, decodebench.scoring.run, decodebench.report"
     code = f"import sys, {read}; print(sorted({{'torch', 'transformers', 'evaluate', 'hydra'}} & sys.modules.keys()))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from decodebench.__main__ import main
-from decodebench.cells import Plan
+from decodebench.plan.cells import Plan
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -33,8 +33,8 @@ SHOWN = [(name, one) for name in ("README.md", "docs/performance.md", "docs/data
 def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that would have been executed; in a folder with the prompts of the README."""
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.run.execute", lambda plan, **_: planned.append(plan))
-    monkeypatch.setattr("decodebench.packaged.check_available", lambda: None)
+    monkeypatch.setattr("decodebench.run.flow.execute", lambda plan, **_: planned.append(plan))
+    monkeypatch.setattr("decodebench.models.packaged.check_available", lambda: None)
     monkeypatch.chdir(tmp_path)
     lines = re.search(r"^```\n(\{.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     assert lines is not None

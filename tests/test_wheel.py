@@ -42,9 +42,9 @@ import sys
 src = {str(ROOT / "src")!r}
 sys.path = [{str(unpacked)!r}, *(p for p in sys.path if p not in ("", src))]
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
-import decodebench.config
+import decodebench.plan.config
 from decodebench.__main__ import main
-print(decodebench.config.conf_dir())
+print(decodebench.plan.config.conf_dir())
 code = main(["--cfg", "job", "strategy=beam", "strategy.num_beams=7"])
 bad = main(["-m", "strategy=greedy,beam", "strategy.num_beams=1", "latency=skip"])
 print(code, bad)

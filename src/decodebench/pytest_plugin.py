@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from decodebench.regression.findings import Check, Finding
+    from decodebench.regression import Check, Finding
 
 _BASELINE, _RUN, _RULES = "--decodebench-baseline", "--decodebench-run", "--decodebench-rules"
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         )
 
     from decodebench.errors import DecodebenchError
-    from decodebench.regression.checking import check
+    from decodebench.regression import check
 
     try:
         found = check(Path(run), Path(baseline), None if rules is None else Path(rules))

@@ -10,7 +10,7 @@ from decodebench.commands.arguments import Arguments
 from decodebench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from decodebench.regression.baseline import Baseline
+    from decodebench.regression import Baseline
 
 _SEEDS = (2, 100)
 """A standard deviation needs two; what lies above the second is a slip of the hand."""
@@ -35,8 +35,7 @@ def baseline(words: Sequence[str]) -> None:
     run_dir = Path(arguments.run)
     path = Path(arguments.output or Path("baselines") / run_dir.resolve().name)
 
-    from decodebench.regression.baseline_file import refuse_other_file, write_baseline
-    from decodebench.regression.making import make_baseline
+    from decodebench.regression import make_baseline, refuse_other_file, write_baseline
 
     refuse_other_file(path)
     made = make_baseline(run_dir)
@@ -64,8 +63,8 @@ def _with_seeds(made: "Baseline", run_dir: Path, number: int) -> "Baseline":
             f"--seeds={number}: has no effect, no strategy of {run_dir.name} draws; allowed is no --seeds"
         )
 
-    from decodebench.regression.making import run_key, with_noise
-    from decodebench.rerunning import rerun
+    from decodebench.regression import run_key, with_noise
+    from decodebench.run import rerun
 
     known = {seed for arm in made.arms for seed in arm.texts}
     others = list(islice((seed for seed in count() if seed not in known), number))

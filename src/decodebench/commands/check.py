@@ -10,9 +10,7 @@ from decodebench.commands.arguments import Arguments
 from decodebench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from decodebench.regression.baseline import Baseline
-    from decodebench.regression.findings import Check
-    from decodebench.regression.rules import Rule
+    from decodebench.regression import Baseline, Check, Rule
 
 
 def check(words: Sequence[str]) -> int:
@@ -21,10 +19,14 @@ def check(words: Sequence[str]) -> int:
     arguments = _parser().read(words)
     _refuse_what_does_not_go_together(arguments)
 
-    from decodebench.regression.baseline_file import read_baseline
-    from decodebench.regression.checking import check_sides, read_sides
-    from decodebench.regression.rendering import check_text, github_annotations
-    from decodebench.regression.rules import read_rules
+    from decodebench.regression import (
+        check_sides,
+        check_text,
+        github_annotations,
+        read_baseline,
+        read_rules,
+        read_sides,
+    )
 
     rules = read_rules(None if arguments.rules is None else Path(arguments.rules))
     baseline = read_baseline(Path(arguments.against))
@@ -32,8 +34,7 @@ def check(words: Sequence[str]) -> int:
     sides = read_sides(run_dir, baseline)
     found = check_sides(sides, rules, run=str(run_dir), baseline=arguments.against)
     if arguments.explain is not None and not found.incomparable:
-        from decodebench.regression.explaining import explain
-        from decodebench.regression.rendering import explanation_text
+        from decodebench.regression import explain, explanation_text
 
         print(explanation_text(explain(sides.baseline, sides.run, rules, *arguments.explain)), end="\n\n")
     _write(arguments, found)
@@ -92,8 +93,8 @@ def _refuse_what_does_not_go_together(arguments: Namespace) -> None:
 def _run_again(arguments: Namespace, baseline: "Baseline", rules: "Sequence[Rule]") -> Path:
     """Run the baseline's own configuration; timed where a rule is about times."""
     from decodebench.metrics import TIMING_METRICS
-    from decodebench.regression.checking import refuse_rules
-    from decodebench.rerunning import rerun
+    from decodebench.regression import refuse_rules
+    from decodebench.run import rerun
 
     refuse_rules(rules, baseline)
     timed = {metric.name for metric in TIMING_METRICS}
@@ -109,8 +110,8 @@ def _run_again(arguments: Namespace, baseline: "Baseline", rules: "Sequence[Rule
 
 def _write(arguments: Namespace, found: "Check") -> None:
     """The files that were asked for."""
-    from decodebench.regression.rendering import check_json, check_markdown, junit_xml
-    from decodebench.tables import write_whole
+    from decodebench.regression import check_json, check_markdown, junit_xml
+    from decodebench.store import write_whole
 
     for name, render in (("markdown", check_markdown), ("junit", junit_xml), ("json", check_json)):
         if (place := getattr(arguments, name)) is not None:

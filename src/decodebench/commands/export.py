@@ -20,7 +20,7 @@ def export(words: Sequence[str]) -> None:
     parser.flag("-o", "--output", metavar="FOLDER", help="where the file goes (default: RUN/export/<id of the cell>)")
     arguments = parser.read(words)
 
-    from decodebench.exporting import export_cell
+    from decodebench.deploy import export_cell
 
     folder = None if arguments.output is None else Path(arguments.output)
     done = export_cell(Path(arguments.run), arguments.cell, folder)

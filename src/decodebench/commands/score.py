@@ -76,8 +76,7 @@ def _parser() -> Arguments:
 
 def _changes(arguments: Namespace) -> dict[str, Any]:
     """What is to be scored otherwise than the run says, by key of conf/metrics. Raises ConfigError."""
-    from decodebench.metrics.options import COMPATS
-    from decodebench.metrics.texts import unit_of
+    from decodebench.metrics import COMPATS, unit_of
 
     found: dict[str, Any] = {}
     if arguments.unit is not None:
@@ -121,9 +120,8 @@ def _check_run(run_dir: Path, arguments: Namespace, changes: dict[str, Any]) -> 
 def _run_of_file(path: Path, arguments: Namespace, changes: dict[str, Any], words: Sequence[str]) -> Path:
     """Read a file of texts, and write it as a run folder; nothing is written where anything is wrong."""
     from decodebench.given import Columns, read, write
-    from decodebench.metrics.options import MetricsConfig
-    from decodebench.metrics.texts import cut
-    from decodebench.provenance import command_line
+    from decodebench.metrics import MetricsConfig, cut
+    from decodebench.store import command_line
 
     given = read(path, Columns(**{field: getattr(arguments, f"{field}_column") for field in _COLUMNS}))
     if "unit" not in changes:
@@ -153,6 +151,6 @@ def _refuse_a_model(path: Path, unit: str | None, scorer: str | None) -> None:
 
 def _others(unit: str | None) -> str:
     """What a text without tokens can be cut into."""
-    from decodebench.metrics.texts import UNITS
+    from decodebench.metrics import UNITS
 
     return allowed_names(unit or "", [other for other in UNITS if other != "tokens"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from decodebench.commands.arguments import Arguments
 
 if TYPE_CHECKING:
-    from decodebench.catalogue import Entry
+    from decodebench.plan import Entry
 
 _WIDTHS = [22, 56, 32]
 
@@ -23,7 +23,7 @@ def strategies(words: Sequence[str]) -> None:
     parser.positional("NAME", "a strategy (default: the list of all)", optional=True)
     name = parser.read(words).name
 
-    from decodebench.catalogue import entry
+    from decodebench.plan import entry
 
     print(_list() if name is None else _shown(entry(name)))
 
@@ -31,7 +31,7 @@ def strategies(words: Sequence[str]) -> None:
 def _list() -> str:
     from tabulate import tabulate
 
-    from decodebench.catalogue import catalogue, in_words
+    from decodebench.plan import catalogue, in_words
 
     rows = []
     for one in catalogue().values():
@@ -45,8 +45,8 @@ def _list() -> str:
 
 def _shown(one: "Entry") -> str:
     """A strategy in full: its class's words, its numbers, and what it is in transformers."""
-    from decodebench.catalogue import in_words
     from decodebench.deploy import exports
+    from decodebench.plan import in_words
 
     kind = type(one.strategy)
     fields = ", ".join(f"{key}={value}" for key, value in one.strategy.generation_config().items())

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodebench.draws import Draws, row_words, stream_key
 from decodebench.engine.rows import Prefix, Rows
 from decodebench.records import Drafting
-from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
-from decodebench.waits import Questions, handed_over, upload
+from decodebench.strategies import EMPTY, ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.step import Draws, Questions, handed_over, row_words, stream_key, upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

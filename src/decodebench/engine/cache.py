@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from decodebench.waits import upload
+from decodebench.strategies.step import upload
 
 KeyValues = tuple[Tensor, Tensor]
 """Keys and values of one layer for one sequence, [heads, T, head size] each."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from decodebench.engine.cache import PackedCache
 from decodebench.errors import one_line
-from decodebench.waits import upload
+from decodebench.strategies.step import upload
 
 Said = tuple[Tensor, dict[int, Tensor]]
 """What a forward pass gives at the last position: what the head reads, or logits, [N, X]; hidden states by layer."""

@@ -8,7 +8,7 @@ import torch
 
 from decodebench.engine.probe import Forward
 from decodebench.engine.rows import Prefix, Rows
-from decodebench.scores import Scores
+from decodebench.strategies.step import Scores
 
 
 @dataclass(frozen=True, kw_only=True)

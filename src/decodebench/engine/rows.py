@@ -20,8 +20,7 @@ from decodebench.engine.cache import KeyValues, PackedCache, layer_key_values, p
 from decodebench.engine.exits import exit_logits
 from decodebench.engine.graphs import Said, StepGraphs, padded_rows
 from decodebench.engine.head import OwnHead
-from decodebench.scores import Scores
-from decodebench.waits import upload
+from decodebench.strategies.step import Scores, upload
 
 _PREFILL_TOKENS = 4096
 """Prompt tokens in one forward pass, at most: it bounds the memory of attention and of the prompt's hidden states."""

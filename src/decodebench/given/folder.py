@@ -11,10 +11,8 @@ from typing import Any
 from decodebench.errors import PromptError, StoreError
 from decodebench.given.lines import Columns, Line, prompts_of, read_lines
 from decodebench.prompts import prompts_sha256
-from decodebench.provenance import git_commit, machine, versions
 from decodebench.records import HUMAN, SCHEMA_VERSION, Generation, Prompt
-from decodebench.store import locked, read_manifest
-from decodebench.tables import write_json, write_records
+from decodebench.store import git_commit, locked, machine, read_manifest, versions, write_json, write_records
 
 MODEL = "given"
 """The name of the model of such texts: it is not known."""

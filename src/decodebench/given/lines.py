@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from decodebench.errors import PromptError, allowed_names
-from decodebench.prompt_tables import Row, Table, file_table, text_value
+from decodebench.prompts import Row, Table, file_table, text_value
 from decodebench.records import HUMAN, Prompt
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")

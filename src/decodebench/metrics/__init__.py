@@ -3,29 +3,39 @@
 `adapters` is not imported here: it needs the slow `evaluate`.
 """
 
+from decodebench.metrics.corpus import Corpus, corpus
 from decodebench.metrics.curves import measure_curves
 from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
-from decodebench.metrics.options import MetricsConfig
-from decodebench.metrics.quality import measure, score
+from decodebench.metrics.options import COMPATS, MetricsConfig
+from decodebench.metrics.quality import check_one_cell, measure, score
 from decodebench.metrics.scored import Scored
-from decodebench.metrics.table import METRICS
-from decodebench.metrics.texts import UNITS, Unit
+from decodebench.metrics.table import METRICS, check_rank_by, chosen
+from decodebench.metrics.texts import UNITS, Unit, countable, cut, unit_of
 from decodebench.metrics.timings import TIMING_METRICS, TimingMetric, measure_timings, score_timings
 
 __all__ = [
+    "COMPATS",
     "METRICS",
     "TIMING_METRICS",
     "UNITS",
     "AnyMetric",
+    "Corpus",
     "Metric",
     "MetricsConfig",
     "Scored",
     "SetMetric",
     "TimingMetric",
     "Unit",
+    "check_one_cell",
+    "check_rank_by",
+    "chosen",
+    "corpus",
+    "countable",
+    "cut",
     "measure",
     "measure_curves",
     "measure_timings",
     "score",
     "score_timings",
+    "unit_of",
 ]

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from decodebench.errors import StoreError, one_line
 from decodebench.records import Reading
-from decodebench.tables import schema, write_whole
+from decodebench.store import schema, write_whole
 
 Key = tuple[str, int]
 """(prompt id, sample): what names a text in a cell."""

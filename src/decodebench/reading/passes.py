@@ -10,16 +10,22 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from decodebench.config import typed
-from decodebench.device import cpu_threads, fastest_exact_products
 from decodebench.errors import ConfigError, DecodebenchError, ModelError, PromptError, StoreError, one_line
-from decodebench.model_config import SCORERS, SELF, ModelConfig, ScorerConfig
-from decodebench.models import LoadedModel, load
+from decodebench.models import (
+    SCORERS,
+    SELF,
+    LoadedModel,
+    ModelConfig,
+    ScorerConfig,
+    cpu_threads,
+    fastest_exact_products,
+    load,
+)
+from decodebench.plan import typed
 from decodebench.reading.files import ReadingFiles
 from decodebench.reading.texts import Item, prompt_tokens, read_texts, text_tokens
 from decodebench.records import Generation, Reading
-from decodebench.store import locked, read_manifest
-from decodebench.tables import read_records, write_json
+from decodebench.store import locked, read_manifest, read_records, write_json
 
 log = logging.getLogger(__name__)
 

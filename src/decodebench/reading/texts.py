@@ -15,10 +15,9 @@ from torch import Tensor
 
 from decodebench.engine import own_head
 from decodebench.errors import ModelError, PromptError
-from decodebench.models import LoadedModel, vocabulary
+from decodebench.models import LoadedModel, encode, vocabulary
 from decodebench.records import Reading
-from decodebench.scores import Scores
-from decodebench.tokens import encode
+from decodebench.strategies.step import Scores
 
 _TOKENS = {"cpu": 4096}
 _TOKENS_DEVICE = 16384

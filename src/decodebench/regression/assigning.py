@@ -9,8 +9,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from decodebench.errors import allowed_names
-from decodebench.metrics import METRICS, TIMING_METRICS, UNITS, AnyMetric, Metric, SetMetric
-from decodebench.metrics.options import COMPATS
+from decodebench.metrics import COMPATS, METRICS, TIMING_METRICS, UNITS, AnyMetric, Metric, SetMetric
 from decodebench.regression.baseline import Baseline, BaselineArm
 from decodebench.regression.matching import Pair
 from decodebench.regression.rules import FAILED_CELLS, Rule

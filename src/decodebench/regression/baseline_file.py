@@ -9,7 +9,7 @@ from typing import Any
 from decodebench.errors import StoreError
 from decodebench.regression.baseline import BASELINE_VERSION, Baseline
 from decodebench.regression.baseline_lines import Reader, as_json, from_json, lines_of
-from decodebench.tables import write_whole
+from decodebench.store import write_whole
 
 _HEAD = "decodebench_baseline"
 _MADE = ("run", "versions", "models", "metrics")

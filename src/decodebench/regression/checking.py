@@ -17,8 +17,7 @@ from decodebench.regression.judging import judge
 from decodebench.regression.making import make_baseline
 from decodebench.regression.matching import FailedArm, match
 from decodebench.regression.rules import Rule, read_rules
-from decodebench.store import read_manifest
-from decodebench.tables import read_records
+from decodebench.store import read_manifest, read_records
 
 _COUNTED_AS = ("unit", "compat")
 """What a run is scored by as its baseline was, whatever its own configuration says."""

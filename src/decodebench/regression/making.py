@@ -8,10 +8,8 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from decodebench.comparing import Arm, Arms
 from decodebench.errors import StoreError
-from decodebench.metrics import Metric
-from decodebench.metrics.table import chosen
+from decodebench.metrics import Metric, chosen
 from decodebench.records import Generation
 from decodebench.regression.baseline import (
     Baseline,
@@ -20,9 +18,8 @@ from decodebench.regression.baseline import (
     BaselineText,
     significant,
 )
-from decodebench.scoring import ScoredRun, scored_run
-from decodebench.store import read_manifest
-from decodebench.tables import read_cell
+from decodebench.scoring import Arm, Arms, ScoredRun, scored_run
+from decodebench.store import read_cell, read_manifest
 
 MARGIN_DIGITS = 3
 """A margin is only held against the size of a noise."""

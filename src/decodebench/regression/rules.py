@@ -11,7 +11,7 @@ import yaml
 from decodebench.errors import ConfigError, allowed_names, one_line
 from decodebench.regression.findings import Severity
 
-DEFAULT_RULES = Path(__file__).parents[1] / "data" / "rules.yaml"
+DEFAULT_RULES = Path(__file__).parent / "rules.yaml"
 
 RuleKind = Literal["exact", "statistical", "bound"]
 Preference = Literal["higher", "lower", "both"]

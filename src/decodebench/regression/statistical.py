@@ -19,14 +19,16 @@ from decodebench.regression.baseline import BaselineArm, BaselineMetric
 from decodebench.regression.findings import Finding, Outcome, Severity
 from decodebench.regression.matching import Key
 from decodebench.regression.rules import Preference, Rule
-from decodebench.stats import Array, Finish, paired
-from decodebench.stats.differences import (
+from decodebench.stats import (
     ALPHA,
     POWER,
+    Array,
     Estimate,
+    Finish,
     bound,
     fewest_changes,
     holm,
+    paired,
     sign_floor,
     step_levels,
     t_p_values,

@@ -7,8 +7,7 @@ from typing import Any
 
 from decodebench.errors import StoreError
 from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Timing
-from decodebench.store import read_manifest
-from decodebench.tables import read_records
+from decodebench.store import read_manifest, read_records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from decodebench.report.markdown import markdown
 from decodebench.report.page import page
 from decodebench.report.plots import Plot, draw_all
 from decodebench.report.terminal import terminal_text
-from decodebench.tables import write_whole
+from decodebench.store import write_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

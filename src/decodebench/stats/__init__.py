@@ -4,7 +4,21 @@ The prompt is the unit everywhere: the samples of one prompt are not independent
 same data gives the same numbers.
 """
 
-from decodebench.stats.differences import Comparison, Estimate, compare, paired, pseudo_values
+from decodebench.stats.differences import (
+    ALPHA,
+    POWER,
+    Comparison,
+    Estimate,
+    bound,
+    compare,
+    fewest_changes,
+    holm,
+    paired,
+    pseudo_values,
+    sign_floor,
+    step_levels,
+    t_p_values,
+)
 from decodebench.stats.intervals import (
     CONFIDENCE,
     MIN_PROMPTS,
@@ -25,8 +39,10 @@ from decodebench.stats.ranking import Standing, pareto_front, standings
 from decodebench.stats.subsampling import SUBSETS, Subsampled, paired_subsamples, subsample, subsample_interval
 
 __all__ = [
+    "ALPHA",
     "CONFIDENCE",
     "MIN_PROMPTS",
+    "POWER",
     "RESAMPLES",
     "SEED",
     "SUBSETS",
@@ -37,7 +53,10 @@ __all__ = [
     "Interval",
     "Standing",
     "Subsampled",
+    "bound",
     "compare",
+    "fewest_changes",
+    "holm",
     "identity",
     "mean_interval",
     "no_interval",
@@ -48,8 +67,11 @@ __all__ = [
     "ratio_interval",
     "ratio_intervals",
     "share_interval",
+    "sign_floor",
     "standings",
+    "step_levels",
     "subsample",
     "subsample_interval",
+    "t_p_values",
     "too_few",
 ]

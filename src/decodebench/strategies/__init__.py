@@ -1,7 +1,7 @@
 """Decoding strategies: one class for each yaml in conf/strategy."""
 
 from decodebench.strategies.assisted import Assisted, PromptLookup
-from decodebench.strategies.base import ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
 from decodebench.strategies.beam import Beam
 from decodebench.strategies.beam_sample import BeamSample
 from decodebench.strategies.composed import Mirostat, Sample
@@ -11,6 +11,8 @@ from decodebench.strategies.contrastive_decoding import ContrastiveDecoding
 from decodebench.strategies.diverse_beam import DiverseBeam
 from decodebench.strategies.dola import DoLa
 from decodebench.strategies.greedy import Greedy
+from decodebench.strategies.guidance import guided
+from decodebench.strategies.penalty_texts import check_penalties, penalty_fields
 from decodebench.strategies.sampling import (
     XTC,
     DynamicTemperature,
@@ -30,6 +32,7 @@ from decodebench.strategies.selection import MBR, BestOfN, SelfConsistency
 from decodebench.strategies.stochastic_beam import StochasticBeam
 
 __all__ = [
+    "EMPTY",
     "MBR",
     "XTC",
     "AdaptiveContrastive",
@@ -65,4 +68,7 @@ __all__ = [
     "TopP",
     "Typical",
     "View",
+    "check_penalties",
+    "guided",
+    "penalty_fields",
 ]

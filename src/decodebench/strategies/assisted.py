@@ -3,7 +3,7 @@
 Speculative decoding (Leviathan, Kalman and Matias 2023; Chen et al. 2023). A greedy text is the model's own greedy
 text, whatever was drafted; a sampled one has the model's own distribution. What is drafted decides the cost alone.
 
-These are no steps on rows: they run through `model.generate`, one prompt at a time (`decodebench.solo`).
+These are no steps on rows: they run through `model.generate`, one prompt at a time (`decodebench.decoding.solo`).
 """
 
 from dataclasses import dataclass, fields

@@ -16,11 +16,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from decodebench.draws import Draws
 from decodebench.errors import ConfigError
-from decodebench.scores import Scores
 from decodebench.strategies.penalties import Penalties
-from decodebench.waits import Questions, among
+from decodebench.strategies.step import Draws, Questions, Scores, among
 
 State = dict[str, Tensor]
 """Per-row (or per-request) tensors that a strategy keeps between steps; the first dimension is rows or requests."""

@@ -7,13 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodebench.draws import Draws
-from decodebench.scores import Scores
 from decodebench.strategies.base import View
 from decodebench.strategies.beam import Beam, logprobs
 from decodebench.strategies.candidates import Candidates, Rule
+from decodebench.strategies.step import Draws, Questions, Scores
 from decodebench.strategies.truncation import KeepTopK, KeepTopP
-from decodebench.waits import Questions
 
 _WIDTHS = (64, 1024, 16384)
 """How many of the largest scores are looked at, one after the other, before the whole vocabulary is."""

@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from decodebench.draws import Draws
-from decodebench.scores import Scores
+from decodebench.strategies.step import Draws, Scores
 
 
 @dataclass(frozen=True, kw_only=True)

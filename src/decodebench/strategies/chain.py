@@ -11,10 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from decodebench.draws import Draws
-from decodebench.scores import Scores
 from decodebench.strategies.candidates import Candidates, Rule
-from decodebench.waits import Questions, true_or_all
+from decodebench.strategies.step import Draws, Questions, Scores, true_or_all
 
 WIDTHS = (64, 256, 1024, 16384)
 """How many of the largest scores are looked at, one after the other, before the whole vocabulary is sorted."""

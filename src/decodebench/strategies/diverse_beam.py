@@ -7,7 +7,7 @@ from torch import Tensor
 
 from decodebench.strategies.base import EMPTY, Moves, State, View
 from decodebench.strategies.beam import Advance, Beam, best_of_beams, top_logprobs
-from decodebench.waits import among
+from decodebench.strategies.step import among
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from decodebench.scores import BLOCK, Scores, top_by_value_then_id
-from decodebench.waits import Questions
+from decodebench.strategies.step import BLOCK, Questions, Scores, top_by_value_then_id
 
 _TABLE = 64
 """The width of the table of largest scores that the shared rows keep for every strategy."""

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError, PromptError
-from decodebench.scores import Scores
 from decodebench.strategies.base import ModelFacts, Moves, State, Strategy, View
-from decodebench.waits import true_or_all
+from decodebench.strategies.step import Scores, true_or_all
 
 
 def guided(strategy: Strategy, facts: ModelFacts) -> Strategy:

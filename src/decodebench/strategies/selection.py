@@ -17,8 +17,8 @@ from torch import Tensor
 
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
 from decodebench.strategies.composed import Sample
+from decodebench.strategies.step import true_or_all
 from decodebench.strategies.utilities import chrf, cosine, expected, ngram_f1, of_pairs
-from decodebench.waits import true_or_all
 
 LAST_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 """A number: a minus sign that is none between two words, digits with or without commas, decimals."""

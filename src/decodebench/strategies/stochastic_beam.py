@@ -10,7 +10,7 @@ from decodebench.errors import ConfigError
 from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
 from decodebench.strategies.beam import logprobs
 from decodebench.strategies.beam_sample import gumbel_top
-from decodebench.waits import true_or_all
+from decodebench.strategies.step import true_or_all
 
 
 @dataclass(frozen=True, kw_only=True)

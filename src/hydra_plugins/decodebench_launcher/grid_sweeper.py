@@ -59,9 +59,9 @@ class GridSweeper(BasicSweeper):
 
     def _check(self, jobs: Sequence[Sequence[str]]) -> None:
         """Compose and check every job, and refuse a run folder that holds other cells."""
-        from decodebench.cells import plan
-        from decodebench.config import job_config
-        from decodebench.store import RunStore
+        from decodebench.plan.cells import plan
+        from decodebench.plan.config import job_config
+        from decodebench.store.folder import RunStore
 
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("GridSweeper checks jobs after setup")

@@ -16,7 +16,7 @@ from decodebench.regression.rendering.words import (
     verdict,
     worse_by,
 )
-from decodebench.report.formats import markdown_fence, markdown_inline, one_line
+from decodebench.report import markdown_fence, markdown_inline, one_line
 
 _LEGEND = (
     "worse by: the estimate with its bounds, the lower one corrected for all tests of the check (below 0: better). "

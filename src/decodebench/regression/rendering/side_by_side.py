@@ -7,7 +7,7 @@ from wcwidth import wcswidth, wcwidth
 
 from decodebench.regression.baseline import BaselineText
 from decodebench.regression.explaining import Explanation, Moved
-from decodebench.report.formats import number, one_line, visible
+from decodebench.report import number, one_line, visible
 
 PROMPTS, TEXTS, LINES = 5, 3, 12
 """How many prompts are shown, texts of each, and lines of each text."""

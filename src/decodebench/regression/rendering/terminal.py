@@ -16,7 +16,7 @@ from decodebench.regression.rendering.words import (
     verdict,
     worse_by,
 )
-from decodebench.report.formats import clip, one_line, shorten, visible
+from decodebench.report import clip, one_line, shorten, visible
 
 WIDTH = 110
 LABEL_WIDTHS = ((36, 26), (28, 22), (20, 16))

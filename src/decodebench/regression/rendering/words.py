@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from decodebench.regression.findings import INCOMPARABLE, REGRESSION, Check, Finding
-from decodebench.report.formats import number
+from decodebench.report import number
 
 HEADER = ("", "strategy", "metric", "baseline", "run", "worse by", "margin", "detectable", "n")
 """The columns of a table of findings, in the terminal and on the page."""

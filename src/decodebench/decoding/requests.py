@@ -1,0 +1,129 @@
+"""cells -> requests: what only the loaded model can tell of a cell, its tokens, ends, limits and what does not fit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from decodebench.decoding.solo import fitted
+from decodebench.deploy import generation_config_fields
+from decodebench.engine import Request
+from decodebench.errors import ConfigError, PromptError
+from decodebench.models import LoadedModel, context_length, encode, load_second, model_facts, vocabulary
+from decodebench.plan import Job
+from decodebench.records import Prompt
+from decodebench.store import Key
+from decodebench.strategies import check_penalties, guided
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A cell ready to decode: its requests, its prompts' texts by id, and the GenerationConfig fields of its first
+    prompt for the manifest.
+    """
+
+    job: Job
+    requests: tuple[Request, ...]
+    texts: Mapping[str, str]
+    generation_config: Mapping[str, Any]
+
+    def keys(self, request: Request) -> list[Key]:
+        """The texts that a request returns."""
+        first = request.sample * self.job.strategy.returns
+        return [(request.cell, request.prompt_id, first + rank) for rank in range(self.job.strategy.returns)]
+
+
+def prepare(job: Job, loaded: LoadedModel) -> Prepared:
+    """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
+    facts = model_facts(loaded, stop_ids(job, loaded))
+    facts = replace(facts, encode_prompt=lambda text: encode(loaded, text, job.template))
+    if not job.strategy.packs:
+        job = replace(job, strategy=fitted(job.strategy, loaded, facts))
+    strategy = guided(job.strategy, facts)
+    strategy.check(facts)
+    check_penalties(strategy, facts)
+    key = f"strategy.{strategy.second_model_key}"
+    second = load_second(strategy.second_model, loaded, key) if strategy.second_model else None
+    requests = []
+    for prompt in job.prompts:
+        ids = encode(loaded, prompt.text, job.template)
+        limit = new_token_limit(job, prompt, ids, loaded.context_length)
+        longest = max(map(len, strategy.row_prompts(ids, facts)))
+        _check_context("strategy.negative_prompt", longest, limit, loaded.context_length)
+        if second is not None:
+            _check_context(f"{key}={strategy.second_model}", len(ids), limit, context_length(second.config))
+        for sample in range(strategy.samples):
+            requests.append(
+                Request(
+                    cell=job.cell.id,
+                    strategy=strategy,
+                    prompt_id=prompt.id,
+                    prompt_ids=ids,
+                    sample=sample,
+                    limit=limit,
+                    seed=job.cell.seed,
+                    facts=facts,
+                )
+            )
+    fields = generation_config_fields(
+        job.strategy, eos_ids=facts.eos_ids, pad_id=loaded.pad_id, limit=requests[0].limit, facts=facts
+    )
+    texts = {prompt.id: prompt.text for prompt in job.prompts}
+    return Prepared(job=job, requests=tuple(requests), texts=texts, generation_config=fields)
+
+
+def stop_ids(job: Job, loaded: LoadedModel) -> tuple[int, ...]:
+    """The token ids that end a text of this cell."""
+    eos = job.strategy.eos
+    if eos == "none":
+        return ()
+    if eos == "model":
+        for name, off in (("min_new_tokens", 0), ("exponential_decay_length_penalty", None)):
+            value = getattr(job.strategy, name)
+            if value != off and not loaded.eos_ids:
+                allowed = "null" if off is None else off
+                raise ConfigError(
+                    f"strategy.{name}={value}: has no effect, "
+                    f"{loaded.name} has no end token; allowed is {allowed}, or strategy.eos=[id]"
+                )
+        return loaded.eos_ids
+    last = vocabulary(loaded.model) - 1
+    if max(eos) > last:
+        raise ConfigError(f"strategy.eos={list(eos)}: {loaded.name} has token ids 0 to {last}")
+    return tuple(eos)
+
+
+def new_token_limit(job: Job, prompt: Prompt, ids: Sequence[int], context_length: int | None) -> int:
+    """How many tokens a prompt may be continued by. Raises PromptError where nothing fits the limits or the context."""
+    strategy = job.strategy
+    limits = [n for n in (strategy.max_new_tokens, _minus(strategy.max_total_tokens, len(ids))) if n is not None]
+    limit = min(limits)
+    if limit < max(1, strategy.min_new_tokens):
+        raise PromptError(
+            f"strategy.max_total_tokens={strategy.max_total_tokens}: prompt {prompt.id} has {len(ids)} tokens; "
+            f"allowed is {len(ids) + max(1, strategy.min_new_tokens)} or more"
+        )
+    if context_length is not None and len(ids) >= context_length:
+        raise PromptError(
+            f"prompts={job.cell.prompts}: prompt {prompt.id} alone has {len(ids)} tokens, and the context of "
+            f"model={job.model.name} only {context_length}; allowed are shorter prompts, or a longer context"
+        )
+    if context_length is not None and len(ids) + limit > context_length:
+        raise PromptError(
+            f"prompts={job.cell.prompts}: prompt {prompt.id} has {len(ids)} tokens, with {limit} new ones "
+            f"{len(ids) + limit}: more than the {context_length} of the context of model={job.model.name}; allowed is "
+            f"strategy.max_new_tokens up to {context_length - len(ids)}"
+        )
+    return limit
+
+
+def _check_context(what: str, length: int, limit: int, context: int | None) -> None:
+    """Raise ConfigError where what beside the prompt is needed leaves a context too small for the new tokens."""
+    if context is not None and length + limit > context:
+        raise ConfigError(
+            f"{what}: {length} tokens to start from and {limit} new ones are more than the context of {context}; "
+            f"allowed is strategy.max_new_tokens up to {context - length}, or fewer tokens to start from"
+        )
+
+
+def _minus(total: int | None, prompt_length: int) -> int | None:
+    return None if total is None else total - prompt_length

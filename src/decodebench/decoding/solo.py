@@ -1,0 +1,211 @@
+"""Requests of strategies that do not pack -> outcomes, one prompt at a time through `model.generate`.
+
+What `generate` fed to the model is watched from outside: a hook sees each forward pass, a stopping criterion how long
+the text is after it. Nothing of the counts is taken from a formula.
+"""
+
+import copy
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from decodebench.deploy import generation_config, generation_config_fields, quiet
+from decodebench.engine import Outcome, Request
+from decodebench.errors import ConfigError, ModelError, one_line
+from decodebench.models import LoadedModel, load_second
+from decodebench.records import Counts, Drafting
+from decodebench.strategies import Assisted, ModelFacts, Strategy
+from decodebench.strategies.step import stream_key
+
+log = logging.getLogger(__name__)
+
+
+def fitted(strategy: Strategy, loaded: LoadedModel, facts: ModelFacts) -> Strategy:
+    """The strategy with the numbers that it takes from the model, known to run on it.
+
+    Raises ConfigError for a model without a key-value cache and for a draft that does not fit, ModelError for a draft
+    that cannot be loaded.
+    """
+    strategy.check(facts)
+    _require_cache(loaded.model, f"strategy={type(strategy).__name__}", loaded.name)
+    if isinstance(strategy, Assisted) and strategy.draft is None:
+        strategy = replace(strategy, assistant_early_exit=strategy.exit_layers(facts))
+    generate_call(strategy, {}, loaded)
+    return strategy
+
+
+def _require_cache(model: Any, key: str, name: str) -> None:
+    if "past_key_values" not in inspect.signature(type(model).forward).parameters:
+        raise ConfigError(f"{key}: {name} has no key-value cache to take tokens back from; allowed is a model with one")
+
+
+def generate_call(
+    strategy: Strategy, fields: dict[str, Any], loaded: LoadedModel
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `generate` is called with for a strategy: its GenerationConfig fields, and its other arguments.
+
+    An early exit is handed over as a model of its own. transformers' `assistant_early_exit` shortens the model in
+    place: that fails where its layers are not cut by its configuration (GPT-2, GPT-J), and leaves it short.
+    """
+    if not isinstance(strategy, Assisted):
+        return fields, {}
+    if strategy.draft is None:
+        draft = _first_layers(loaded.model, strategy.assistant_early_exit or 1)
+    else:
+        draft = _sharing_copy(load_second(strategy.draft, loaded, "strategy.draft"))
+        _require_cache(draft, f"strategy.draft={strategy.draft}", "it")
+    # transformers reads these from the draft, not from the fields of the call
+    names = ("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold")
+    own = {name: getattr(strategy, name) for name in names}
+    draft.generation_config = generation_config(own | {"pad_token_id": loaded.pad_id})
+    return {name: value for name, value in fields.items() if name != "assistant_early_exit"}, {"assistant_model": draft}
+
+
+def _sharing_copy(model: Any) -> Any:
+    """A model of its own with the same weights in memory."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
+
+
+def _first_layers(model: Any, count: int) -> Any:
+    """The model with its first `count` layers alone, its norm and head behind them; it shares the weights."""
+    draft = _sharing_copy(model)
+    config = draft.config.get_text_config()
+    layers = next(
+        child
+        for child in draft.get_decoder().children()
+        if isinstance(child, nn.ModuleList) and len(child) == config.num_hidden_layers
+    )
+    del layers[count:]
+    config.num_hidden_layers = count
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:count]
+    return draft
+
+
+def decode_alone(
+    requests: Sequence[Request],
+    loaded: LoadedModel,
+    *,
+    sink: Callable[[Sequence[Outcome]], None],
+    failure: Callable[[str, str], None],
+    tick: Callable[[int], None] = lambda tokens: None,
+) -> Counts:
+    """Decode requests one after the other; the counts are prefills, forward passes and tokens of the model itself.
+
+    `sink` gets each outcome when it is there, `failure` a cell and why it failed (its other requests are dropped), and
+    `tick` how many tokens a forward pass delivered.
+    """
+    failed: set[str] = set()
+    done = passes = tokens = 0
+    with torch.inference_mode(), quiet():
+        for request in requests:
+            if request.cell in failed:
+                continue
+            try:
+                outcome = _decode(request, loaded, tick)
+            except (torch.OutOfMemoryError, MemoryError):
+                raise  # of the machine, not of this strategy
+            except Exception as error:  # `generate` raises a dozen classes; it fails this cell and no other
+                log.debug("cell %s failed", request.cell, exc_info=True)
+                failed.add(request.cell)
+                failure(request.cell, f"{type(error).__name__}: {one_line(error)}")
+                continue
+            done, tokens = done + 1, tokens + outcome.computed_tokens
+            passes += outcome.drafting.target_forwards if outcome.drafting else 0
+            sink([outcome])
+    return Counts(prefills=done, forward_passes=passes, tokens_computed=tokens)
+
+
+@dataclass(kw_only=True)
+class _Watch:
+    """What each forward pass was fed, and the length of prompt and text after it."""
+
+    tick: Callable[[int], None]
+    fed: list[list[int]] = field(default_factory=list)
+    lengths: list[int]
+
+    def forward(self, model: nn.Module, arguments: Any, named: dict[str, Any]) -> None:
+        """A hook in front of each forward pass of the model."""
+        self.fed.append(named["input_ids"][0].tolist())
+
+    def stopping(self, input_ids: Tensor, scores: Any, **named: Any) -> Tensor:
+        """Called by `generate` after each forward pass; never stops."""
+        self.tick(input_ids.shape[1] - self.lengths[-1])
+        self.lengths.append(int(input_ids.shape[1]))
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def drafting(self, sequence: Sequence[int]) -> Drafting:
+        """What the passes came to. Each was fed what it did not know yet (the prompt, then one token), and a draft."""
+        drafted = accepted = 0
+        known = self.lengths[0]
+        for ids, (start, end) in zip(self.fed, pairwise(self.lengths), strict=True):
+            draft = ids[known:]
+            drafted += len(draft)
+            # A rejected token is never the one chosen in its place: what the draft and the text share was accepted.
+            same = [a == b for a, b in zip(draft, sequence[start:end], strict=False)]
+            accepted += (*same, False).index(False)
+            known = 1
+        return Drafting(target_forwards=len(self.fed), drafted_tokens=drafted, accepted_tokens=accepted)
+
+
+def _decode(request: Request, loaded: LoadedModel, tick: Callable[[int], None]) -> Outcome:
+    from transformers import StoppingCriteriaList
+
+    watch = _Watch(tick=tick, lengths=[len(request.prompt_ids)])
+    fields = generation_config_fields(
+        request.strategy,
+        eos_ids=request.facts.eos_ids,
+        pad_id=loaded.pad_id,
+        limit=request.limit,
+        facts=request.facts,
+    )
+    fields |= {"return_dict_in_generate": True, "output_logits": True}
+    fields, named = generate_call(request.strategy, fields, loaded)
+    ids = torch.tensor([request.prompt_ids], device=loaded.device)
+    hook = loaded.model.register_forward_pre_hook(watch.forward, with_kwargs=True)
+    try:
+        with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
+            torch.manual_seed(_seed(request))
+            out = loaded.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=generation_config(fields),
+                stopping_criteria=StoppingCriteriaList([watch.stopping]),
+                **named,
+            )
+    finally:
+        hook.remove()
+    sequence = out.sequences[0].tolist()
+    token_ids = tuple(sequence[len(request.prompt_ids) :])
+    return Outcome(
+        request=request,
+        rank=0,
+        token_ids=token_ids,
+        token_logprobs=_logprobs(out.logits, token_ids, request.prompt_id),
+        computed_tokens=sum(map(len, watch.fed)),
+        score=None,
+        drafting=watch.drafting(sequence),
+    )
+
+
+def _seed(request: Request) -> int:
+    """A seed for the global generator that belongs to the request: `generate` takes no generator of its own."""
+    first, second = stream_key(request.seed, request.prompt_ids)
+    first, second = stream_key(first << 32 | second, (request.sample,))
+    return first << 32 | second
+
+
+def _logprobs(logits: Sequence[Tensor], token_ids: Sequence[int], prompt_id: str) -> tuple[float, ...]:
+    """Log-probs of the tokens under the raw logits ([1, V] for each)."""
+    chosen = [torch.log_softmax(row.float(), -1)[0, token] for row, token in zip(logits, token_ids, strict=True)]
+    logprobs = torch.stack(chosen)
+    if not bool(torch.isfinite(logprobs).all()):
+        raise ModelError(f"the model's logits are NaN or infinite in prompt {prompt_id}")
+    return tuple(logprobs.tolist())

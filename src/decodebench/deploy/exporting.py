@@ -1,0 +1,134 @@
+"""A cell of a stored run -> what decodes so elsewhere: generation_config.json, or the lines that call our engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from decodebench.deploy.generate import exports, generation_config
+from decodebench.errors import ConfigError, StoreError, allowed_names
+from decodebench.plan import build_strategy
+from decodebench.report import labels
+from decodebench.store import read_manifest
+from decodebench.strategies import Assisted, Strategy
+
+FILE = "generation_config.json"
+_SECOND = "AutoModelForCausalLM.from_pretrained({place!r}, dtype=model.dtype).to(model.device)"
+"""A model beside the user's own: a draft, an amateur."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What a user runs: `lines` of Python over their own `model`, `tokenizer` and `inputs`, and the file they need."""
+
+    lines: tuple[str, ...]
+    file: Path | None
+    note: str
+
+
+def export_cell(run_dir: Path, name: str, folder: Path | None = None) -> Export:
+    """Export a cell of a run by its id, its label or its strategy; a generation_config.json goes into `folder`.
+
+    Without a folder it goes into RUN/export/<cell id>. Raises ConfigError for a name that no cell or several have, for
+    a cell that failed, and where another file is in the way.
+    """
+    cell = _cell(read_manifest(run_dir), name)
+    known = cell.get("generation_config")
+    if not known:
+        raise ConfigError(f"export {run_dir} {name}: this cell was not decoded; allowed is one that did not fail")
+    node = cell["config"]["strategy"]
+    eos_ids = tuple(known["eos_token_id"] or ())
+    strategy = replace(build_strategy(node), eos=list(eos_ids) or "none")
+    note = _note(cell)
+    if not _fits_a_file(strategy):
+        if folder is not None:
+            raise ConfigError(
+                f"-o {folder}: has no effect, no GenerationConfig says {cell['strategy']}; allowed is no -o"
+            )
+        return Export(lines=_calling(strategy, str(node["_target_"]), cell["seed"]), file=None, note=note)
+    folder = folder or run_dir / "export" / str(cell["id"])
+    # What is known has the limit of one prompt.
+    lengths = {"max_new_tokens": strategy.max_new_tokens, "max_length": strategy.max_total_tokens}
+    settings = generation_config({**known, **lengths})
+    _write(folder / FILE, settings.to_json_string(use_diff=False, ignore_metadata=True))
+    return Export(lines=_loading(strategy, folder), file=folder / FILE, note=note)
+
+
+def _cell(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The one cell with this id, label or strategy."""
+    cells: dict[str, Mapping[str, Any]] = {str(cell["id"]): cell for cell in manifest["cells"]}
+    label_of = labels(manifest)
+    found = [cell for key, cell in cells.items() if name in (key, label_of[key])]
+    found = found or [cell for cell in cells.values() if cell["strategy"] == name]
+    if not found:
+        raise ConfigError(f"export {name}: no such cell; {allowed_names(name, [*label_of.values(), *cells])}")
+    if len(found) > 1:
+        ids = ", ".join(f"{cell['id']} ({label_of[cell['id']]})" for cell in found)
+        raise ConfigError(f"export {name}: names {len(found)} cells; allowed is one of {ids}")
+    return found[0]
+
+
+def _fits_a_file(strategy: Strategy) -> bool:
+    """Whether a GenerationConfig says all of it; there, a limit of new tokens hides one of all tokens."""
+    return exports(strategy) and (strategy.max_total_tokens is None or strategy.max_new_tokens is None)
+
+
+def _loading(strategy: Strategy, folder: Path) -> tuple[str, ...]:
+    """The lines that use the file, with the second model of a strategy that drafts with one."""
+    config = f"GenerationConfig.from_pretrained({str(folder)!r})"
+    draft = strategy.draft if isinstance(strategy, Assisted) else None
+    if draft is None:
+        return (
+            "from transformers import GenerationConfig",
+            f"model.generation_config = {config}",
+            "out = model.generate(**inputs)",
+        )
+    return (
+        "from transformers import AutoModelForCausalLM, GenerationConfig",
+        f"model.generation_config = {config}",
+        f"draft = {_SECOND.format(place=draft)}",
+        f"draft.generation_config = {config}",  # `generate` reads the size of a draft from there
+        "out = model.generate(**inputs, assistant_model=draft)",
+    )
+
+
+def _calling(strategy: Strategy, target: str, seed: int) -> tuple[str, ...]:
+    """The lines that call a strategy through `custom_generate`: its own numbers, and the rules that are in use."""
+    module, _, kind = target.rpartition(".")
+    rules = {f.name: f.default for f in fields(Strategy)}
+    values = {f.name: getattr(strategy, f.name) for f in fields(strategy)}
+    told = {name: value for name, value in values.items() if name not in rules or value != rules[name]}
+    numbers = ", ".join(f"{name}={value!r}" for name, value in told.items())
+    second: tuple[str, ...] = ()
+    told_more = f"seed={seed}"
+    if strategy.second_model:
+        second = (
+            "from transformers import AutoModelForCausalLM",
+            f"second = {_SECOND.format(place=strategy.second_model)}",
+        )
+        told_more += ", second_model=second"
+    return (
+        "from decodebench.deploy.generate import custom_generate",
+        f"from {module} import {kind}",
+        *second,
+        f"out = model.generate(**inputs, custom_generate=custom_generate({kind}({numbers}), tokenizer, {told_more}))",
+    )
+
+
+def _note(cell: Mapping[str, Any]) -> str:
+    template = cell["config"]["prompts"].get("template")
+    prepared = "" if template is None else f"; the run put its prompts through prompts.template={template!r}"
+    return f'inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left"){prepared}'
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file unless it is there already. Raises ConfigError for one that says something else."""
+    try:
+        if path.exists():
+            if path.read_text(encoding="utf-8") != text:
+                raise ConfigError(f"{path}: is there, and says something else; allowed is a new folder (-o FOLDER)")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be written ({error})") from error

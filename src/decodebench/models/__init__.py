@@ -1,0 +1,40 @@
+"""models."""
+
+from decodebench.models.config import SCORERS, SELF, ModelConfig, ScorerConfig, check_config
+from decodebench.models.device import cpu_threads, fastest_exact_products, free_bytes, peak_memory, synchronize
+from decodebench.models.loading import (
+    LoadedModel,
+    context_length,
+    load,
+    load_second,
+    loads,
+    second_fingerprint,
+    vocabulary,
+)
+from decodebench.models.packaged import cache_root
+from decodebench.models.tokens import decode, encode, facts_of, model_facts
+
+__all__ = [
+    "SCORERS",
+    "SELF",
+    "LoadedModel",
+    "ModelConfig",
+    "ScorerConfig",
+    "cache_root",
+    "check_config",
+    "context_length",
+    "cpu_threads",
+    "decode",
+    "encode",
+    "facts_of",
+    "fastest_exact_products",
+    "free_bytes",
+    "load",
+    "load_second",
+    "loads",
+    "model_facts",
+    "peak_memory",
+    "second_fingerprint",
+    "synchronize",
+    "vocabulary",
+]

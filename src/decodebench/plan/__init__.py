@@ -1,0 +1,36 @@
+"""plan."""
+
+from decodebench.plan.catalogue import Entry, catalogue, entry, in_words
+from decodebench.plan.cells import Job, Plan, cell_labels, plan, reference_id
+from decodebench.plan.config import (
+    GROUPS,
+    KEYS,
+    EngineConfig,
+    LatencyConfig,
+    build_strategy,
+    conf_dir,
+    job_config,
+    resolved_job,
+    typed,
+)
+
+__all__ = [
+    "GROUPS",
+    "KEYS",
+    "EngineConfig",
+    "Entry",
+    "Job",
+    "LatencyConfig",
+    "Plan",
+    "build_strategy",
+    "catalogue",
+    "cell_labels",
+    "conf_dir",
+    "entry",
+    "in_words",
+    "job_config",
+    "plan",
+    "reference_id",
+    "resolved_job",
+    "typed",
+]

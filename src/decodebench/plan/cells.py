@@ -1,0 +1,163 @@
+"""configuration -> cells: the plan of a run. What can be known to be wrong before a model is loaded, is said here."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from decodebench.errors import ConfigError, allowed_names
+from decodebench.metrics import check_rank_by
+from decodebench.models import ModelConfig, ScorerConfig
+from decodebench.plan.config import EngineConfig, JobConfig, LatencyConfig
+from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256
+from decodebench.records import HUMAN, Cell, Prompt
+from decodebench.strategies import Strategy
+
+_MODEL_KEYS = ("source", "id", "revision", "path", "dtype", "tokenizer", "pad_to_eos")
+_TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
+    "model": _MODEL_KEYS,
+    "prompts": (
+        *("source", "path", "id", "split", "revision", "config_name"),
+        *("corpus", "first_year", "last_year", "prompt_words", "reference_words", "ids", "limit", "template"),
+    ),
+    "strategy": None,  # all of them
+}
+_ONE_PER_RUN = ("name", "results", "metrics", "scorer", "latency", "engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A cell with what it takes to decode it."""
+
+    cell: Cell
+    strategy: Strategy
+    model: ModelConfig
+    prompts: tuple[Prompt, ...]
+    prompts_sha256: str
+    template: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole run: its folder, its cells in the order of the grid, and what is the same for all of them."""
+
+    name: str
+    run_dir: Path
+    jobs: tuple[Job, ...]
+    scorer: ScorerConfig
+    latency: LatencyConfig
+    engine: EngineConfig
+
+
+def plan(configs: Sequence[JobConfig]) -> Plan:
+    """The plan of a grid. A cell that the grid names twice is decoded once.
+
+    Raises ConfigError where a key that holds for the whole run is swept, and what reading the prompts raises.
+    """
+    first = configs[0]
+    for key in _ONE_PER_RUN:
+        values = {str(getattr(config, key)) for config in configs}
+        if len(values) > 1:
+            raise ConfigError(f"{key}: cannot be swept, it holds for the whole run; allowed is one value")
+    check_rank_by(first.metrics)
+    sets: dict[str, tuple[tuple[Prompt, ...], str]] = {}
+    jobs: dict[str, Job] = {}
+    for config in configs:
+        key = repr(config.prompts)
+        if key not in sets:
+            prompts = load_prompts(config.prompts)
+            sets[key] = (prompts, prompts_sha256(prompts))
+        job = _job(config, *sets[key])
+        jobs.setdefault(job.cell.id, job)
+    labels = cell_labels({cell: job.cell.config for cell, job in jobs.items()})
+    strategies = [*dict.fromkeys(label["strategy"] for label in labels.values()), HUMAN]
+    if first.metrics.against not in (None, *strategies):
+        raise ConfigError(
+            f"metrics.against={first.metrics.against}: {allowed_names(str(first.metrics.against), strategies)}"
+        )
+    return Plan(
+        name=first.name,
+        run_dir=Path(first.results) / first.name,
+        jobs=tuple(_labelled(job, **labels[cell]) for cell, job in jobs.items()),
+        scorer=first.scorer,
+        latency=first.latency,
+        engine=first.engine,
+    )
+
+
+def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
+    model: ModelConfig = config.model
+    prompt_set: PromptsConfig = config.prompts
+    changes_tokens = {
+        "model": {key: getattr(model, key) for key in _MODEL_KEYS},
+        "prompts": sha256,
+        "template": prompt_set.template,
+        "strategy": {k: v for k, v in config.resolved["strategy"].items() if k != "name"},
+        "seed": config.seed,
+    }
+    cell = Cell(
+        id=_hash(changes_tokens),
+        model=model.name,
+        prompts=prompt_set.name,
+        strategy=config.strategy_name,
+        seed=config.seed,
+        config={k: v for k, v in config.resolved.items() if k not in ("name", "results")},
+    )
+    return Job(
+        cell=cell,
+        strategy=config.strategy,
+        model=model,
+        prompts=prompts,
+        prompts_sha256=sha256,
+        template=prompt_set.template,
+    )
+
+
+def reference_id(config: Mapping[str, Any], sha256: str) -> str:
+    """The id of the references of a cell's prompts, read by its model, as a cell of their own.
+
+    `config` is the resolved configuration of the cell, `sha256` that of its prompts.
+    """
+    model, prompts = config["model"], config["prompts"]
+    told = {"model": {key: model.get(key) for key in _MODEL_KEYS}, "template": prompts.get("template")}
+    return f"{HUMAN}-{_hash(told | {'prompts': sha256})}"
+
+
+def _hash(told: Mapping[str, Any]) -> str:
+    canonical = json.dumps(told, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _labelled(job: Job, *, model: str, prompts: str, strategy: str) -> Job:
+    return replace(job, cell=replace(job.cell, model=model, prompts=prompts, strategy=strategy))
+
+
+def cell_labels(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Cell id -> its `model`, `prompts` and `strategy`, each by name, with what tells it from its namesakes in the run.
+
+    `configs` are the cells' resolved configurations. Two cells with the same strategy (other model, prompts or seed)
+    have the same label for it.
+    """
+    return {
+        cell: {
+            noun: _label(config[noun], [other[noun] for other in configs.values()], keys)
+            for noun, keys in _TELLING_KEYS.items()
+        }
+        for cell, config in configs.items()
+    }
+
+
+def _label(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], keys: Sequence[str] | None) -> str:
+    namesakes = [other for other in nodes if other["name"] == node["name"]]
+    telling = [k for k in keys or node if any(other.get(k) != node.get(k) for other in namesakes)]
+    return " ".join([str(node["name"]), *(f"{k}={_short(node.get(k))}" for k in telling)])
+
+
+def _short(value: Any) -> str:
+    """A value on one line, as the command line would say it."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_short, value)) + "]"
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return " ".join(text.split())

@@ -1,0 +1,195 @@
+"""conf/ -> typed configuration: where the yaml lives, and one clear error for a key or value that is not allowed."""
+
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from importlib import import_module
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from decodebench.errors import ConfigError, allowed_names
+from decodebench.metrics import MetricsConfig
+from decodebench.models import ModelConfig, ScorerConfig, check_config
+from decodebench.prompts import PromptsConfig, check_template
+from decodebench.strategies import Strategy
+
+T = TypeVar("T")
+_PLAIN = (int, float, str, bool)
+GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "latency", "engine")
+KEYS = (*GROUPS, "name", "results", "seed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyConfig:
+    """conf/latency: the timed pass; `rounds` 0 leaves it out."""
+
+    name: str
+    warmups: int
+    rounds: int
+    prompts: int
+    new_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.rounds == 0:
+            return
+        for key, least in (("warmups", 1), ("rounds", 3), ("prompts", 1), ("new_tokens", 2)):
+            if getattr(self, key) < least:
+                skip = " (latency=skip leaves the pass out)" if key == "rounds" else ""
+                raise ConfigError(f"latency.{key}={getattr(self, key)}: allowed is {least} or more{skip}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """conf/engine: how cells are decoded together; None: a quarter of what is free, a thread for each core."""
+
+    max_rows: int = 512
+    memory_gb: float | None = None
+    threads: int | None = None
+    cuda_graphs: bool = True
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"engine.threads={self.threads}: allowed is 1 or more, or null (one for each core)")
+        if self.max_rows < 1:
+            raise ConfigError(f"engine.max_rows={self.max_rows}: allowed is 1 or more")
+        if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
+            raise ConfigError(f"engine.memory_gb={self.memory_gb}: allowed is a number above 0, or null")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobConfig:
+    """One resolved Hydra job, typed; `resolved` is the same as plain containers, for the manifest."""
+
+    name: str
+    results: str
+    seed: int
+    model: ModelConfig
+    prompts: PromptsConfig
+    strategy_name: str
+    strategy: Strategy
+    metrics: MetricsConfig
+    scorer: ScorerConfig
+    latency: LatencyConfig
+    engine: EngineConfig
+    resolved: Mapping[str, Any]
+
+
+def conf_dir() -> Path:
+    """The folder of the yaml files: in an installed wheel inside the package, in a checkout at its root."""
+    package = Path(__file__).parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def job_config(cfg: DictConfig) -> JobConfig:
+    """Check a composed job and give it types. Raises ConfigError (or what the parts raise), one line each."""
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    return resolved_job({key: value for key, value in plain.items() if key != "hydra"})
+
+
+def resolved_job(resolved: Mapping[str, Any]) -> JobConfig:
+    """The same from plain containers that nothing is left to resolve in, such as a manifest keeps."""
+    _check_run_keys(resolved)
+    job = JobConfig(
+        name=str(resolved["name"]),
+        results=resolved["results"],
+        seed=resolved["seed"],
+        model=typed(ModelConfig, resolved["model"], "model"),
+        prompts=typed(PromptsConfig, resolved["prompts"], "prompts"),
+        strategy_name=str(resolved["strategy"].get("name")),
+        strategy=build_strategy(resolved["strategy"]),
+        metrics=typed(MetricsConfig, resolved["metrics"], "metrics"),
+        scorer=typed(ScorerConfig, resolved["scorer"], "scorer"),
+        latency=typed(LatencyConfig, resolved["latency"], "latency"),
+        engine=typed(EngineConfig, resolved["engine"], "engine"),
+        resolved=resolved,
+    )
+    check_config(job.model)
+    check_template(job.prompts.template)
+    return job
+
+
+def _check_run_keys(resolved: Mapping[str, Any]) -> None:
+    """The keys of a run that no group has, and that nothing is missing or unknown."""
+    for key in (*resolved, *KEYS):
+        if key not in KEYS:
+            raise ConfigError(f"{key}={resolved[key]}: unknown key; {allowed_names(str(key), KEYS)}")
+        if key in GROUPS and not isinstance(resolved.get(key), Mapping):
+            raise ConfigError(f"{key}={resolved.get(key)}: is missing; allowed is a name of conf/{key}")
+    results, name, seed = resolved.get("results"), resolved.get("name"), resolved.get("seed")
+    if not results or not isinstance(results, str):
+        raise ConfigError(f"results={results}: allowed is the path of a folder, in which each run has its own")
+    if type(name) not in (str, int) or str(name) in ("", ".", "..") or set("/\\") & set(str(name)):
+        raise ConfigError(f"name={name}: allowed is one folder name, created below results={results}")
+    if type(seed) is not int or seed < 0:
+        raise ConfigError(f"seed={seed}: allowed is a whole number, 0 or more")
+
+
+def build_strategy(node: Mapping[str, Any]) -> Strategy:
+    """The strategy of a yaml of conf/strategy: `_target_` names its class, `name` the yaml, the rest its numbers."""
+    numbers = dict(node)
+    target, name = numbers.pop("_target_", None), numbers.pop("name", None)
+    if not target or not name:
+        raise ConfigError("strategy: a strategy's yaml has `name` and `_target_` (the class); see CONTRIBUTING.md")
+    module, _, attribute = str(target).rpartition(".")
+    try:
+        kind = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"strategy._target_={target}: cannot be imported ({error})") from error
+    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
+        raise ConfigError(f"strategy._target_={target}: is no subclass of decodebench.strategies.Strategy")
+    return typed(kind, numbers, "strategy", owner=str(name))
+
+
+def typed(kind: type[T], node: Mapping[str, Any], key: str, owner: str | None = None) -> T:
+    """An instance of a config dataclass from a yaml node: unknown keys and values of a wrong type are errors."""
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    for wrong in node:
+        if wrong not in names:
+            what = f"has no effect with {key}={owner or node.get('name', 'default')}"
+            raise ConfigError(f"{key}.{wrong}={node[wrong]}: {what}; {allowed_names(str(wrong), names)}")
+    schema = OmegaConf.structured(_schema(kind))
+    for name, value in node.items():
+        try:
+            OmegaConf.update(schema, name, value)
+        except OmegaConfBaseException as error:
+            allowed = _in_words(typing.get_type_hints(kind)[name])
+            raise ConfigError(f"{key}.{name}={value}: must be {allowed}") from error
+    values: Any = OmegaConf.to_container(schema)
+    try:
+        return kind(**{name: value for name, value in values.items() if not OmegaConf.is_missing(schema, name)})
+    except TypeError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _schema(kind: type) -> type:
+    """A plain dataclass with the same fields: OmegaConf makes frozen ones read-only and knows no Literal."""
+    hints = typing.get_type_hints(kind)
+    columns: list[tuple[str, Any, Any]] = []
+    for f in fields(kind):
+        default = f.default if f.default is not MISSING else "???"
+        columns.append((f.name, _plain_hint(hints[f.name]), field(default=default)))
+    return make_dataclass(kind.__name__, columns)
+
+
+def _plain_hint(hint: Any) -> Any:
+    """int, float, str and bool (or None) are checked by OmegaConf; a Literal is a string; the class checks the rest."""
+    if hint in _PLAIN:
+        return hint
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return str
+    inner = [a for a in arguments if a is not NoneType]
+    if origin in (UnionType, typing.Union) and len(inner) == 1 and _plain_hint(inner[0]) in _PLAIN:
+        return typing.Optional[_plain_hint(inner[0])]  # noqa: UP045 - OmegaConf reads this form on every Python
+    return Any
+
+
+def _in_words(hint: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+    return " or ".join(words.get(part, str(part)) for part in typing.get_args(hint) or (hint,))

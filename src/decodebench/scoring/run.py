@@ -1,0 +1,139 @@
+"""generations -> measurements: the metrics of every cell of a stored run, and what they say of its strategies.
+
+Needs no model. One cell is in memory at a time, and people's texts beside it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from decodebench.errors import ConfigError, StoreError
+from decodebench.metrics import (
+    UNITS,
+    Corpus,
+    MetricsConfig,
+    check_one_cell,
+    check_rank_by,
+    corpus,
+    countable,
+    measure_curves,
+    score,
+    score_timings,
+)
+from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Reading, Timing
+from decodebench.scoring.comparing import Arms, differences, ranking
+from decodebench.store import cells_of, read_cell, read_manifest, read_records, write_csv, write_json, write_records
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRun:
+    """What was measured of a run, in memory: records for its tables, and the arms that comparisons are made of; the
+    strategies that have `failed` cells."""
+
+    config: MetricsConfig
+    measurements: Sequence[Measurement]
+    curves: Sequence[CurvePoint]
+    arms: Arms
+    failed: Sequence[str]
+
+
+def score_run(run_dir: Path, **changes: Any) -> list[Measurement]:
+    """Compute the tables of a run folder that hold what was measured: measurements, curves, differences, ranking.
+
+    Cells are in the manifest's order, failed ones left out, people's texts last. `changes` are keys of MetricsConfig
+    that are to be otherwise than the run's configuration says.
+    """
+    scored = scored_run(run_dir, **changes)
+    tables: dict[str, tuple[type, Sequence[Any]]] = {
+        "measurements": (Measurement, scored.measurements),
+        "curves": (CurvePoint, scored.curves),
+        "differences": (Difference, differences(scored.arms, scored.config.against, failed=scored.failed)),
+        "ranking": (Rank, ranking(scored.arms, scored.config.rank_by)),
+    }
+    manifest = read_manifest(run_dir)
+    write_json(run_dir / "manifest.json", {**manifest, "metrics": asdict(scored.config)})
+    for name, (kind, records) in tables.items():
+        write_records(run_dir / f"{name}.parquet", kind, records)
+        write_csv(run_dir / f"{name}.csv", kind, records)
+    return list(scored.measurements)
+
+
+def scored_run(run_dir: Path, **changes: Any) -> ScoredRun:
+    """The same without writing anything."""
+    manifest = read_manifest(run_dir)
+    config = metrics_config(manifest, **changes)
+    timings = read_records(run_dir / "latency.parquet", Timing, optional=True)
+    measurements: list[Measurement] = []
+    curves: list[CurvePoint] = []
+    arms = Arms()
+    for entry, texts in _corpora(run_dir, manifest, config):
+        scored = score(texts, config)
+        scored += score_timings([t for t in timings if t.cell == entry["id"]])
+        measurements += [each.measurement(texts.first) for each in scored]
+        curves += measure_curves(texts, unit=config.unit)
+        arms.add(entry, scored)
+    missing = {entry["cell"] for entry in manifest["failed"]}
+    failed = [entry["strategy"] for entry in manifest["cells"] if entry["id"] in missing]
+    return ScoredRun(config=config, measurements=measurements, curves=curves, arms=arms, failed=failed)
+
+
+def metrics_config(manifest: Mapping[str, Any], **changes: Any) -> MetricsConfig:
+    """How a run is scored: as its configuration says, but for these keys. Keys that are not ours are left alone."""
+    known = {field.name for field in fields(MetricsConfig)}
+    stored = {key: value for cell in manifest["cells"][:1] for key, value in cell["config"].get("metrics", {}).items()}
+    config = MetricsConfig(**({key: value for key, value in stored.items() if key in known} | changes))
+    check_rank_by(config)
+    return config
+
+
+def _corpora(
+    run_dir: Path, manifest: Mapping[str, Any], config: MetricsConfig
+) -> Iterator[tuple[Mapping[str, Any], Corpus]]:
+    """Each cell that has texts, with its entry in the manifest, and then people's texts."""
+    failed = {entry["cell"] for entry in manifest["failed"]}
+    generated, given = (run_dir / f"{name}.parquet" for name in ("generations", "references"))
+    humans = {
+        (entry["model"], entry["prompts"]): (entry, _corpus(run_dir, given, entry, manifest, config))
+        for entry in manifest.get("references", ())
+    }
+    stored = cells_of(generated, Generation)
+    entries = [entry for entry in manifest["cells"] if entry["id"] in stored and entry["id"] not in failed]
+    with tqdm(total=len(entries) + len(humans), unit="cell", desc="scoring", disable=None) as bar:
+        for entry in entries:
+            _, human = humans.get((entry["model"], entry["prompts"]), (None, None))
+            yield entry, _corpus(run_dir, generated, entry, manifest, config, human)
+            bar.update()
+        for entry, texts in humans.values():
+            yield entry, texts
+            bar.update()
+
+
+def _corpus(
+    run_dir: Path,
+    path: Path,
+    entry: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    config: MetricsConfig,
+    human: Corpus | None = None,
+) -> Corpus:
+    """The texts of a cell, with what the scorer said of them."""
+    generations = read_cell(path, Generation, entry["id"])
+    if not generations:
+        raise StoreError(f"{path}: has no text of the cell {entry['id']} that the manifest names")
+    check_one_cell(generations)
+    if not all(countable(generation, config.unit) for generation in generations):
+        others = ", ".join(unit for unit in UNITS if unit != config.unit)
+        raise ConfigError(
+            f"metrics.unit={config.unit}: the texts of {run_dir} were given without tokens; allowed: {others}"
+        )
+    return corpus(
+        generations,
+        unit=config.unit,
+        readings=read_cell(run_dir / "readings.parquet", Reading, entry["id"], optional=True),
+        human=human,
+        vocabulary=manifest["models"].get(entry["model"], {}).get("vocabulary"),
+        unread=next((one["error"] for one in manifest.get("unread") or () if one["cell"] == entry["id"]), None),
+    )

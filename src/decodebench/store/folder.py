@@ -1,0 +1,231 @@
+"""The run folder: what is there already, what is added while decoding, and what a finished run leaves.
+
+While a run decodes, each finished text is a line of journal.jsonl, forced to disk; a killed run loses only what was not
+finished. When the run is over the lines become generations.parquet and the journal goes.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from decodebench.errors import StoreError
+from decodebench.models import cache_root
+from decodebench.records import SCHEMA_VERSION, Generation, Timing
+from decodebench.store.tables import read_records, record, write_json, write_records
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str, int]
+"""(cell, prompt id, sample): what names a text in a run."""
+
+
+_ENTRIES = {"cells": ("id", "model", "prompts", "strategy", "seed"), "failed": ("cell", "error")}
+"""What an entry of these lists in the manifest must have."""
+
+
+class RunStore:
+    """One run folder. Opening reads what is there; nothing is created before `begin`."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.generations: dict[Key, Generation] = {}
+        self.references: list[Generation] = []
+        self.timings: list[Timing] = []
+        self.manifest: Mapping[str, Any] = {}
+        self._journal: int | None = None
+        if run_dir.exists() and not run_dir.is_dir():
+            raise StoreError(f"{run_dir}: is a file; choose another name=")
+        if self._manifest_path.exists():
+            self.manifest = read_manifest(run_dir)
+            self._read()
+        elif run_dir.is_dir() and any(run_dir.iterdir()):
+            raise StoreError(f"{run_dir}: has files but no manifest.json; choose another name=, or empty the folder")
+
+    @property
+    def _manifest_path(self) -> Path:
+        return self.run_dir / "manifest.json"
+
+    @property
+    def _journal_path(self) -> Path:
+        return self.run_dir / "journal.jsonl"
+
+    def _read(self) -> None:
+        stored = read_records(self.run_dir / "generations.parquet", Generation, optional=True)
+        if self._journal_path.exists():
+            stored += _journal_lines(self._journal_path)
+        self.generations = {(g.cell, g.prompt_id, g.sample): g for g in stored}
+        self.references = read_records(self.run_dir / "references.parquet", Generation, optional=True)
+        self.timings = read_records(self.run_dir / "latency.parquet", Timing, optional=True)
+
+    def refuse_foreign(self, cells: Iterable[str]) -> None:
+        """Raise StoreError where the folder holds cells that the grid does not have; those that failed may go."""
+        known = {*cells, *(entry["cell"] for entry in self.manifest.get("failed", ()))}
+        foreign = [c["strategy"] for c in self.manifest.get("cells", ()) if c["id"] not in known]
+        if foreign:
+            raise StoreError(
+                f"name={self.run_dir.name}: {self.run_dir} holds cells that this grid does not have "
+                f"({', '.join(foreign[:5])}; prompts, model or seed may differ); to start afresh choose another name=, "
+                f"or delete {self.run_dir}"
+            )
+
+    def refuse_other_weights(self, cells: Iterable[str], fingerprint: str, dtype: str) -> None:
+        """Raise StoreError where cells of these were stored with other weights, or in another dtype."""
+        stored = {c["id"]: c["model"] for c in self.manifest.get("cells", ())}
+        for model in {stored[cell] for cell in cells if cell in stored}:
+            entry = self.manifest["models"].get(model)
+            if entry and (entry["fingerprint"], entry["dtype"]) != (fingerprint, dtype):
+                raise StoreError(
+                    f"name={self.run_dir.name}: {self.run_dir} was made with other weights of model={model} "
+                    f"({entry['fingerprint']} {entry['dtype']}, now {fingerprint} {dtype}); to start afresh choose "
+                    f"another name=, or delete {self.run_dir}"
+                )
+
+    def refuse_other_second_model(self, place: str, fingerprint: str | None) -> None:
+        """Raise StoreError where cells were stored with other weights of a second model."""
+        stored = self.manifest.get("second_models", {}).get(place, fingerprint)
+        if stored != fingerprint:
+            raise StoreError(
+                f"name={self.run_dir.name}: {self.run_dir} was made with other weights of the second model {place} "
+                f"({stored}, now {fingerprint}); to start afresh choose another name=, or delete {self.run_dir}"
+            )
+
+    def begin(self, manifest: Mapping[str, Any]) -> None:
+        """Create the folder, write the manifest, open the journal; called again, write the manifest."""
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.run_dir}: cannot be created ({error.strerror})") from error
+        try:
+            self.write_manifest(manifest)
+        except StoreError:
+            with suppress(OSError):  # there may be something in it
+                self.run_dir.rmdir()
+            raise
+        if self._journal is None:
+            log.info("run folder: %s", self.run_dir)
+            with _disk_errors(self.run_dir):
+                self._journal = os.open(self._journal_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the manifest."""
+        self.manifest = manifest
+        write_json(self._manifest_path, manifest)
+
+    def append(self, generations: Iterable[Generation]) -> None:
+        """Add finished texts, on disk when this returns."""
+        if self._journal is None:
+            raise StoreError(f"{self.run_dir}: not begun")
+        new = list(generations)
+        lines = "".join(json.dumps(asdict(g), ensure_ascii=False) + "\n" for g in new).encode()
+        with _disk_errors(self.run_dir):
+            while lines:
+                lines = lines[os.write(self._journal, lines) :]
+            os.fsync(self._journal)
+        self.generations.update({(g.cell, g.prompt_id, g.sample): g for g in new})
+
+    def write_references(self, references: Iterable[Generation]) -> None:
+        """Replace references.parquet; without references there is no such file."""
+        self.references = list(references)
+        path = self.run_dir / "references.parquet"
+        if self.references:
+            write_records(path, Generation, self.references)
+        else:
+            path.unlink(missing_ok=True)
+
+    def finish(self, generations: Iterable[Generation], timings: Iterable[Timing]) -> None:
+        """Write generations.parquet and latency.parquet (in the given order), then drop the journal."""
+        write_records(self.run_dir / "generations.parquet", Generation, generations)
+        timings = list(timings)
+        if timings:
+            write_records(self.run_dir / "latency.parquet", Timing, timings)
+        self.close()
+        self._journal_path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the journal; what is in it stays."""
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
+
+
+def read_manifest(run_dir: Path) -> Mapping[str, Any]:
+    """The manifest of a run, known to be of a version that this code reads and to name its cells.
+
+    Raises StoreError where there is none, where it cannot be read, or where it is of another version.
+    """
+    path = run_dir / "manifest.json"
+    try:
+        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "is no run folder (no manifest.json)" if run_dir.is_dir() else "there is no such folder"
+        raise StoreError(f"{run_dir}: {what}; allowed: the folder of a run") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read as JSON ({error})") from error
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if version != SCHEMA_VERSION:
+        raise StoreError(f"{path}: schema_version={version}; this decodebench reads {SCHEMA_VERSION}")
+    for key, wanted in _ENTRIES.items():
+        for entry in manifest.setdefault(key, []):
+            absent = [name for name in wanted if name not in entry]
+            if absent:
+                raise StoreError(f"{path}: an entry of {key} has no {', '.join(absent)}")
+    return dict(manifest)
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the run folder against a second process on this machine; a killed process frees it."""
+    name = hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
+    folder = cache_root() / "locks"
+    lock = filelock.FileLock(folder / f"{name}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise StoreError(f"name={run_dir.name}: another process is writing {run_dir}") from error
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror}); DECODEBENCH_CACHE names another") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _journal_lines(path: Path) -> list[Generation]:
+    """The texts of a journal. A last line without its end was being written when the run was killed: it is cut off."""
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        log.info("%s: one half-written line dropped", path)
+        with path.open("rb+") as stream:
+            stream.truncate(whole)
+    generations = []
+    for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
+        try:
+            generations.append(record(Generation, json.loads(line)))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{path}: line {number} is damaged ({error}); delete the line to decode it again"
+            ) from error
+    return generations
+
+
+@contextmanager
+def _disk_errors(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "the disk is full" if full else f"cannot be written ({error.strerror})"
+        raise StoreError(
+            f"{run_dir}: {what}; finished texts are kept, and the same command with name={run_dir.name} goes on"
+        ) from error
