@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_CONTROLS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+
 
 class DecodebenchError(Exception):
     """Base of every error with a message made for the user; `__main__` prints it on one line and exits with 3."""
@@ -26,9 +28,16 @@ class StoreError(DecodebenchError):
     """A run folder that cannot be read, written or continued."""
 
 
-def one_line(error: BaseException, most: int | None = None) -> str:
-    """What another library's error says, on one line, cut to `most` characters where that is given."""
-    return " ".join(str(error).split())[:most]
+def visible(text: str) -> str:
+    """Control characters as their pictures (NUL is ␀); newlines and tabs stay."""
+    return text.translate(_CONTROLS)
+
+
+def one_line(text: object, most: int | None = None) -> str:
+    """A label, a message, or what another library's error says, on one line, cut to `most` characters where that is
+    given.
+    """
+    return visible(" ".join(str(text).split()))[:most]
 
 
 def allowed_names(wrong: str, allowed: Iterable[str]) -> str:

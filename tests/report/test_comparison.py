@@ -11,11 +11,12 @@ from decodebench import stats
 from decodebench.metrics.table import METRICS
 from decodebench.metrics.texts import UNITS
 from decodebench.metrics.timings import TIMING_METRICS
-from decodebench.report import labels, terminal_table
+from decodebench.report import terminal_table
 from decodebench.report.comparison import GROUPS, HEADLINE, HUMAN_GROUP, LEADING_GROUP, UNIT_SUFFIXES, Metric, compare
 from decodebench.report.folder import load
 from decodebench.report.formats import clip, number, shorten
 from decodebench.report.notes import CONFIDENCE_PERCENT, certainty, footnotes
+from decodebench.store import labels
 from sample_run import NO_TTFT, TOO_FEW, cell, generation, golden, manifest, measurement, pages, save
 
 

@@ -12,9 +12,10 @@ from fontTools.ttLib import TTFont
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decodebench.errors import visible
 from decodebench.report import render
 from decodebench.report.fonts import font_face
-from decodebench.report.formats import edges, language, markdown_fence, markdown_inline, visible
+from decodebench.report.formats import edges, language, markdown_fence, markdown_inline
 from sample_run import NO_TTFT, cell, generation, golden, manifest, measurement, pages, save
 
 

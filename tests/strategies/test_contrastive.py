@@ -23,8 +23,8 @@ from decodebench.errors import ConfigError
 from decodebench.models.loading import LoadedModel
 from decodebench.models.tokens import encode
 from decodebench.strategies import AdaptiveContrastive, ContrastiveSearch, Greedy, ModelFacts, Strategy, Temperature
-from decodebench.strategies.base import EMPTY
 from decodebench.strategies.contrastive import surprise
+from decodebench.strategies.step import EMPTY
 from engine_runs import CACHED, PROMPTS, WHOLE, Run, requests_of, run, view_of
 
 LIMIT = 10

@@ -14,7 +14,7 @@ from torch import Tensor
 from decodebench.models.loading import LoadedModel
 from decodebench.models.tokens import encode
 from decodebench.strategies import Greedy, ModelFacts, Moves, State, Strategy, Temperature, View
-from decodebench.strategies.base import EMPTY
+from decodebench.strategies.step import EMPTY
 from engine_runs import CACHED, PROMPTS, WHOLE, generated, requests_of, run
 
 LIMIT = 10

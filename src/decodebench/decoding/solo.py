@@ -20,8 +20,8 @@ from decodebench.engine import Outcome, Request
 from decodebench.errors import ConfigError, ModelError, one_line
 from decodebench.models import LoadedModel, load_second
 from decodebench.records import Counts, Drafting
-from decodebench.strategies import Assisted, ModelFacts, Strategy
-from decodebench.strategies.step import stream_key
+from decodebench.strategies import Assisted, Strategy
+from decodebench.strategies.step import ModelFacts, stream_key
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from typing import Any
 from decodebench.deploy.generate import exports, generation_config
 from decodebench.errors import ConfigError, StoreError, allowed_names
 from decodebench.plan import build_strategy
-from decodebench.report import labels
-from decodebench.store import read_manifest
+from decodebench.store import labels, read_manifest
 from decodebench.strategies import Assisted, Strategy
 
 FILE = "generation_config.json"

@@ -15,7 +15,8 @@ from torch import Tensor
 from decodebench.engine import Decoder, Forward, Outcome, Request, choose_rows, make_paired
 from decodebench.errors import ConfigError, DecodebenchError
 from decodebench.models import context_length, facts_of, vocabulary
-from decodebench.strategies import ModelFacts, Moves, State, Strategy, View, check_penalties, guided, penalty_fields
+from decodebench.strategies import Strategy, check_penalties, guided, penalty_fields
+from decodebench.strategies.step import ModelFacts, Moves, State, View
 
 _OURS_ALONE = ("presence_penalty", "frequency_penalty", "dry_multiplier")
 """Numbers of every strategy that transformers lacks; at 0 they are off."""

@@ -8,8 +8,20 @@ from torch import Tensor
 
 from decodebench.engine.rows import Prefix, Rows
 from decodebench.records import Drafting
-from decodebench.strategies import EMPTY, ModelFacts, Moves, State, Strategy, View
-from decodebench.strategies.step import Draws, Questions, handed_over, row_words, stream_key, upload
+from decodebench.strategies import Strategy
+from decodebench.strategies.step import (
+    EMPTY,
+    Draws,
+    ModelFacts,
+    Moves,
+    Questions,
+    State,
+    View,
+    handed_over,
+    row_words,
+    stream_key,
+    upload,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

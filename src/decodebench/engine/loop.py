@@ -12,8 +12,7 @@ from torch import Tensor
 from decodebench.engine.block import Block, Feed, Outcome, Request
 from decodebench.engine.rows import Prefix, Rows
 from decodebench.errors import ModelError
-from decodebench.strategies import EMPTY
-from decodebench.strategies.step import Questions
+from decodebench.strategies.step import EMPTY, Questions
 
 log = logging.getLogger(__name__)
 

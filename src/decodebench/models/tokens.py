@@ -7,7 +7,7 @@ from typing import Any
 from decodebench.errors import ConfigError, ModelError, PromptError
 from decodebench.models.loading import LoadedModel, vocabulary
 from decodebench.prompts import check_template
-from decodebench.strategies import ModelFacts
+from decodebench.strategies.step import ModelFacts
 
 
 def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:

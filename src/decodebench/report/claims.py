@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from decodebench.errors import one_line
 from decodebench.records import Difference, Rank
 from decodebench.report.comparison import Comparison, Metric
 from decodebench.report.folder import Run
-from decodebench.report.formats import MISSING, interval, number, one_line
+from decodebench.report.formats import MISSING, interval, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,17 @@
 """One row for each cell, one value for each metric: the shape that tables, plots and pages share."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from decodebench.errors import StoreError
+from decodebench.errors import StoreError, one_line
 from decodebench.records import HUMAN, Direction, Measurement
 from decodebench.report.folder import Run
-from decodebench.report.formats import ARROWS, one_line
+from decodebench.report.formats import ARROWS
+from decodebench.store import labels
 
 HEADLINE = (
     "diversity",
@@ -217,18 +217,6 @@ class Comparison:
         others = [interval for n, interval in enumerate(intervals) if n != at]
         apart = all(low > intervals[at][1] if not high else top < intervals[at][0] for low, top in others)
         return values[at] if apart else None
-
-
-def labels(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """A short unique name for each cell id: the strategy, and what else differs between the cells of the run."""
-    cells = manifest["cells"]
-    varying = [key for key in ("model", "prompts", "seed") if len({cell[key] for cell in cells}) > 1]
-    names = {}
-    for cell in (*cells, *(manifest.get("references") or ())):
-        extras = [f"seed={cell[key]}" if key == "seed" else str(cell[key]) for key in varying if key in cell]
-        names[str(cell["id"])] = one_line(" · ".join([str(cell["strategy"]), *extras]))
-    count = Counter(names.values())
-    return {cell: f"{name} #{cell}" if count[name] > 1 else name for cell, name in names.items()}
 
 
 def compare(run: Run) -> Comparison:

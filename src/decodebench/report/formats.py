@@ -5,12 +5,12 @@ import unicodedata
 
 from wcwidth import wcswidth, wcwidth
 
+from decodebench.errors import one_line, visible
 from decodebench.records import Direction
 
 MISSING = "–"
 ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓", "none": ""}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_CONTROLS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _MARKDOWN = re.compile(r"([\\`*<>|\[\]~&#])|(?<!\w)_|_(?!\w)")
 
 
@@ -44,11 +44,6 @@ def superscript(mark: int) -> str:
     return str(mark).translate(_SUPERSCRIPTS)
 
 
-def visible(text: str) -> str:
-    """Control characters as their pictures (NUL is ␀); newlines and tabs stay."""
-    return text.translate(_CONTROLS)
-
-
 def edges(text: str) -> tuple[str, str, str]:
     """The text in three: its first newlines as ↵, what is between, its last newlines as ↵.
 
@@ -60,11 +55,6 @@ def edges(text: str) -> tuple[str, str, str]:
     start, end = text.index(body), text.index(body) + len(body)
     before, after = text[:start].rpartition("\n"), text[end:].partition("\n")
     return "↵" * text[:start].count("\n"), before[2] + body + after[0], "↵" * text[end:].count("\n")
-
-
-def one_line(text: str) -> str:
-    """The text on one line, for labels and messages."""
-    return visible(" ".join(text.split()))
 
 
 def markdown_inline(text: str) -> str:

@@ -5,11 +5,12 @@ from html import escape
 
 from tabulate import tabulate
 
+from decodebench.errors import one_line
 from decodebench.report import summary
 from decodebench.report.claims import Claim, Claims, claims
 from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.folder import Run
-from decodebench.report.formats import interval, markdown_fence, markdown_inline, one_line, superscript
+from decodebench.report.formats import interval, markdown_fence, markdown_inline, superscript
 from decodebench.report.notes import Footnotes, certainty, footnotes
 from decodebench.report.plots import LeftOut, Plot
 from decodebench.report.texts import OPEN_PROMPTS, PromptTexts, by_prompt, facts, more

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from decodebench.errors import one_line
 from decodebench.report.comparison import Comparison, Metric, Row
-from decodebench.report.formats import MISSING, number, one_line, superscript
+from decodebench.report.formats import MISSING, number, superscript
 
 CONFIDENCE_PERCENT = 95
 """What intervals cover: `stats.CONFIDENCE`, not imported since it would bring scipy into a stage that only reads."""

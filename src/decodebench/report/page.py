@@ -9,12 +9,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from decodebench.errors import one_line, visible
 from decodebench.report import summary
 from decodebench.report.claims import claims
 from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.folder import Run
 from decodebench.report.fonts import font_face
-from decodebench.report.formats import MISSING, edges, interval, language, number, one_line, visible
+from decodebench.report.formats import MISSING, edges, interval, language, number
 from decodebench.report.notes import Footnotes, certainty, footnotes
 from decodebench.report.plots import LeftOut, Plot
 from decodebench.report.texts import OPEN_PROMPTS, by_prompt, facts, more

@@ -6,9 +6,10 @@ from pathlib import Path
 from tabulate import tabulate
 from wcwidth import wcswidth
 
+from decodebench.errors import one_line
 from decodebench.report.comparison import Comparison, Metric, Row, compare
 from decodebench.report.folder import load
-from decodebench.report.formats import clip, one_line, shorten, superscript
+from decodebench.report.formats import clip, shorten, superscript
 from decodebench.report.notes import certainty, footnotes, has_intervals
 
 TERMINAL_WIDTH = 110

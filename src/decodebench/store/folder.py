@@ -18,8 +18,8 @@ from typing import Any
 import filelock
 
 from decodebench.errors import StoreError
-from decodebench.models import cache_root
 from decodebench.records import SCHEMA_VERSION, Generation, Timing
+from decodebench.store.cache import cache_root
 from decodebench.store.tables import read_records, record, write_json, write_records
 
 log = logging.getLogger(__name__)

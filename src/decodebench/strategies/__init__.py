@@ -1,7 +1,7 @@
 """Decoding strategies: one class for each yaml in conf/strategy."""
 
 from decodebench.strategies.assisted import Assisted, PromptLookup
-from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.beam import Beam
 from decodebench.strategies.beam_sample import BeamSample
 from decodebench.strategies.composed import Mirostat, Sample
@@ -29,6 +29,7 @@ from decodebench.strategies.sampling import (
     Typical,
 )
 from decodebench.strategies.selection import MBR, BestOfN, SelfConsistency
+from decodebench.strategies.step import EMPTY, ModelFacts, Moves, State, View
 from decodebench.strategies.stochastic_beam import StochasticBeam
 
 __all__ = [

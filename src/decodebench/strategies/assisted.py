@@ -9,7 +9,8 @@ These are no steps on rows: they run through `model.generate`, one prompt at a t
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from decodebench.strategies.base import ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
+from decodebench.strategies.step import ModelFacts, Moves, State, View
 
 _COMPOSES = (
     "max_new_tokens",

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError
-from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.edits import edited, edits
-from decodebench.strategies.step import Scores
+from decodebench.strategies.step import EMPTY, ModelFacts, Moves, Scores, State, View
 
 NEVER = -1.0e9
 """The score of what must not be chosen; finite, so that sums with it stay ordered."""

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodebench.strategies.base import View
 from decodebench.strategies.beam import Beam, logprobs
 from decodebench.strategies.candidates import Candidates, Rule
-from decodebench.strategies.step import Draws, Questions, Scores
+from decodebench.strategies.step import Draws, Questions, Scores, View
 from decodebench.strategies.truncation import KeepTopK, KeepTopP
 
 _WIDTHS = (64, 1024, 16384)

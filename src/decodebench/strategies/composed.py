@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from decodebench.strategies import chain, truncation
-from decodebench.strategies.base import Moves, State, View
 from decodebench.strategies.candidates import Rule
 from decodebench.strategies.edits import edited
 from decodebench.strategies.greedy import advance_alone
 from decodebench.strategies.sampling import Sampler
+from decodebench.strategies.step import Moves, State, View
 
 _DOMAINS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "top_k": (lambda k: k >= 1, "1 or more"),

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError
-from decodebench.strategies.base import ModelFacts, State, View
 from decodebench.strategies.beam import NEVER, Beam, best_of_beams, logprobs
 from decodebench.strategies.penalty_texts import bad_ids, encoded
-from decodebench.strategies.step import among, upload
+from decodebench.strategies.step import ModelFacts, State, View, among, upload
 
 LACKS = -1.0e8
 """Added to the score of a text that ends at the limit without all words: it ranks behind all that have them."""

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from decodebench.errors import ConfigError
-from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.edits import edited
-from decodebench.strategies.step import Scores
+from decodebench.strategies.step import EMPTY, ModelFacts, Moves, Scores, State, View
 
 
 @dataclass(frozen=True, kw_only=True)

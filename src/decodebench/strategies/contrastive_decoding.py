@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError
-from decodebench.strategies.base import ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.chain import draw_from_all
 from decodebench.strategies.edits import edit_scores
 from decodebench.strategies.greedy import advance_alone
-from decodebench.strategies.step import Scores
+from decodebench.strategies.step import ModelFacts, Moves, Scores, State, View
 
 _ELEMENTS = 2**24
 """Scores that are contrasted at once: a contrast takes several times their memory."""

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodebench.strategies.base import EMPTY, Moves, State, View
 from decodebench.strategies.beam import Advance, Beam, best_of_beams, top_logprobs
-from decodebench.strategies.step import among
+from decodebench.strategies.step import EMPTY, Moves, State, View, among
 
 
 @dataclass(frozen=True, kw_only=True)

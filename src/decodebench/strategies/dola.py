@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodebench.strategies.base import ModelFacts, View
 from decodebench.strategies.contrastive_decoding import Contrast, check_layers
 from decodebench.strategies.edits import edit_scores
+from decodebench.strategies.step import ModelFacts, View
 
 
 @dataclass(frozen=True, kw_only=True)

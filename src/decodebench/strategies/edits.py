@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodebench.strategies.base import EMPTY, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.edited_scores import EditedScores, put
 from decodebench.strategies.penalties import LONGEST_REPEAT
 from decodebench.strategies.penalty_texts import Completions, PenaltyTokens, penalty_tokens
-from decodebench.strategies.step import Scores, among
+from decodebench.strategies.step import EMPTY, Scores, View, among
 
 _NOTHING = -2
 """No token, and unlike EMPTY: what is before the start of a text."""

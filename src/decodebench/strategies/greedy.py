@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from decodebench.strategies.base import EMPTY, Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.edits import edited
+from decodebench.strategies.step import EMPTY, Moves, State, View
 
 MOST_MARGIN = 1e4
 """Where all other tokens are forbidden: a margin stays a number."""

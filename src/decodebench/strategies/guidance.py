@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError, PromptError
-from decodebench.strategies.base import ModelFacts, Moves, State, Strategy, View
-from decodebench.strategies.step import Scores, true_or_all
+from decodebench.strategies.base import Strategy
+from decodebench.strategies.step import ModelFacts, Moves, Scores, State, View, true_or_all
 
 
 def guided(strategy: Strategy, facts: ModelFacts) -> Strategy:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError
-from decodebench.strategies.base import EMPTY, ModelFacts
 from decodebench.strategies.penalties import Penalties
+from decodebench.strategies.step import EMPTY, ModelFacts
 
 Sequences = Mapping[tuple[int, ...], float]
 """Sequences of token ids, and what is added to the score of the token that completes one."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from decodebench.strategies import chain, truncation
-from decodebench.strategies.base import Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.candidates import Rule
 from decodebench.strategies.edits import edited
 from decodebench.strategies.greedy import advance_alone
+from decodebench.strategies.step import Moves, State, View
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.composed import Sample
-from decodebench.strategies.step import true_or_all
+from decodebench.strategies.step import EMPTY, ModelFacts, Moves, State, View, true_or_all
 from decodebench.strategies.utilities import chrf, cosine, expected, ngram_f1, of_pairs
 
 LAST_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")

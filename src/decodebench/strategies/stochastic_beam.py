@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from decodebench.errors import ConfigError
-from decodebench.strategies.base import EMPTY, ModelFacts, Moves, State, Strategy, View
+from decodebench.strategies.base import Strategy
 from decodebench.strategies.beam import logprobs
 from decodebench.strategies.beam_sample import gumbel_top
-from decodebench.strategies.step import true_or_all
+from decodebench.strategies.step import EMPTY, ModelFacts, Moves, State, View, true_or_all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,9 @@
 import re
 from xml.etree import ElementTree
 
+from decodebench.errors import visible
 from decodebench.regression.findings import Check, Finding
 from decodebench.regression.rendering.words import labels, verdict
-from decodebench.report import visible
 
 _NO_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, however it is escaped."""

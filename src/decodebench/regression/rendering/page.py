@@ -5,6 +5,7 @@ from html import escape
 
 from tabulate import tabulate
 
+from decodebench.errors import one_line
 from decodebench.regression.findings import Check, Finding
 from decodebench.regression.rendering.words import (
     HEADER,
@@ -16,7 +17,7 @@ from decodebench.regression.rendering.words import (
     verdict,
     worse_by,
 )
-from decodebench.report import markdown_fence, markdown_inline, one_line
+from decodebench.report import markdown_fence, markdown_inline
 
 _LEGEND = (
     "worse by: the estimate with its bounds, the lower one corrected for all tests of the check (below 0: better). "

@@ -5,9 +5,10 @@ from itertools import zip_longest
 
 from wcwidth import wcswidth, wcwidth
 
+from decodebench.errors import one_line, visible
 from decodebench.regression.baseline import BaselineText
 from decodebench.regression.explaining import Explanation, Moved
-from decodebench.report import number, one_line, visible
+from decodebench.report import number
 
 PROMPTS, TEXTS, LINES = 5, 3, 12
 """How many prompts are shown, texts of each, and lines of each text."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tabulate import tabulate
 from wcwidth import wcswidth
 
+from decodebench.errors import one_line, visible
 from decodebench.regression.findings import Check, Finding
 from decodebench.regression.rendering.words import (
     HEADER,
@@ -16,7 +17,7 @@ from decodebench.regression.rendering.words import (
     verdict,
     worse_by,
 )
-from decodebench.report import clip, one_line, shorten, visible
+from decodebench.report import clip, shorten
 
 WIDTH = 110
 LABEL_WIDTHS = ((36, 26), (28, 22), (20, 16))
