@@ -33,7 +33,7 @@ SHOWN = [(name, one) for name in ("README.md", "docs/performance.md", "docs/data
 def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that would have been executed; in a folder with the prompts of the README."""
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.run.flow.execute", lambda plan, **_: planned.append(plan))
+    monkeypatch.setattr("decodebench.run.execute", lambda plan, **_: planned.append(plan))
     monkeypatch.setattr("decodebench.models.packaged.check_available", lambda: None)
     monkeypatch.chdir(tmp_path)
     lines = re.search(r"^```\n(\{.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)

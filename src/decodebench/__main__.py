@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from decodebench.commands import command
 
             return command(arguments[0])(arguments[1:]) or 0
-        from decodebench.run import launch
+        from decodebench.commands.launch import launch
 
         launch(arguments)
         return 0

@@ -18,7 +18,7 @@ from decodebench.plan.cells import plan
 from decodebench.plan.config import job_config
 from decodebench.reading import passes, read_run
 from decodebench.records import HUMAN, Generation, Reading
-from decodebench.run.flow import RunFailedError, execute
+from decodebench.run import RunFailedError, execute
 from decodebench.store.tables import read_records, write_records
 from launches import compose, launch, manifest, one_thread, texts, without_report
 from plain_reading import CLOSE, assert_same, item, plainly

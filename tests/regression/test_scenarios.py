@@ -26,7 +26,7 @@ from decodebench.plan.cells import plan
 from decodebench.plan.config import resolved_job
 from decodebench.records import Generation
 from decodebench.regression import Baseline, Check, check, make_baseline, read_baseline, read_rules, write_baseline
-from decodebench.run.flow import execute
+from decodebench.run import execute
 from decodebench.store.tables import read_records
 from decodebench.strategies import Greedy, Moves, State, Strategy, Temperature, View
 from decodebench.strategies.step.scores import Scores

@@ -117,7 +117,7 @@ def test_what_was_stopped_goes_on(good: list[str], monkeypatch: pytest.MonkeyPat
 
 def counted(decoded: list[int]) -> Any:
     """`execute`, which notes how many texts it decoded."""
-    from decodebench.run.flow import execute
+    from decodebench.run import execute
 
     def counting(plan: Any, **options: Any) -> Path:
         run_dir = execute(plan, **options)

@@ -19,7 +19,7 @@ class References:
     unread: Mapping[str | None, str]
 
 
-def references(
+def reference_texts(
     jobs: Sequence[Job], manifest: Mapping[str, Any], stored: Sequence[Generation], loaded: LoadedModel
 ) -> References:
     """The references of all prompts of these cells, which share the loaded model; `stored` ones are not read again.

@@ -50,6 +50,13 @@ class Plan:
     latency: LatencyConfig
     engine: EngineConfig
 
+    def by_model(self) -> list[list[Job]]:
+        """The cells that share a model, in the order in which the grid names the models."""
+        groups: dict[str, list[Job]] = {}
+        for job in self.jobs:
+            groups.setdefault(repr(job.model), []).append(job)
+        return list(groups.values())
+
 
 def plan(configs: Sequence[JobConfig]) -> Plan:
     """The plan of a grid. A cell that the grid names twice is decoded once.

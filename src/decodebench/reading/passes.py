@@ -1,7 +1,7 @@
 """The pass of a scorer over a run: which model reads which cells, and what is kept of it."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,84 +33,88 @@ Texts = Mapping[str, Sequence[Generation]]
 """Cell id -> its texts."""
 
 
-class SecondPass:
-    """The readings of a run by the scorer of its configuration. `unread` says of cells why they could not be read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What a pass came to: what tells its scorer apart, and why cells (None: all) could not be read."""
 
-    def __init__(self, run_dir: Path, config: ScorerConfig) -> None:
-        self._run_dir, self._config = run_dir, config
-        self._files: ReadingFiles | None = None
-        self.scorer: Mapping[str, Any] | None = None
-        self.unread: dict[str | None, str] = {}
+    scorer: Mapping[str, Any]
+    unread: Mapping[str | None, str]
 
-    def own(self, loaded: LoadedModel, manifest: Mapping[str, Any], label: str, texts: Texts) -> None:
-        """Let the model of this label in the manifest read what it generated, and the references of its prompts."""
-        self._open({"id": SELF, "fingerprint": None, "dtype": None})
-        mine = {cell: place for cell, place in places(manifest).items() if place.model == label}
-        self._read(loaded, mine, texts)
 
-    def other(self, device: str, manifest: Mapping[str, Any], texts: Texts) -> None:
-        """Load the scorer, on this device, and let it read every cell. Raises ModelError where it cannot be loaded."""
+def read_own(run_dir: Path, loaded: LoadedModel, manifest: Mapping[str, Any], label: str, texts: Texts) -> Readings:
+    """Let the model of this label in the manifest read what it generated, and the references of its prompts."""
+    mine = {cell: place for cell, place in places(manifest).items() if place.model == label}
+    scorer = {"id": SELF, "fingerprint": None, "dtype": None}
+    return _read(run_dir, scorer, loaded, mine, texts, _own_tokens)
+
+
+def read_other(run_dir: Path, config: ScorerConfig, device: str, manifest: Mapping[str, Any], texts: Texts) -> Readings:
+    """Load the scorer, on this device, and let it read every cell. Raises ModelError where it cannot be loaded."""
+    try:
+        loaded = load(config.model(device), announce=log.info)
+    except DecodebenchError as error:
+        why = one_line(error.__cause__ or error, 300)
+        raise ModelError(f"scorer.id={config.id}: could not be loaded; {SCORERS} ({why})") from error
+    scorer = {"id": config.id, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype}
+    return _read(run_dir, scorer, loaded, places(manifest), texts, _other_tokens)
+
+
+def finish_readings(run_dir: Path, scorer: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> None:
+    """Write readings.parquet of what this scorer has read; None: nothing was."""
+    if scorer is not None:
+        ReadingFiles(run_dir, scorer).finish(places(manifest))
+
+
+def _read(
+    run_dir: Path,
+    scorer: Mapping[str, Any],
+    loaded: LoadedModel,
+    cells: "Mapping[str, Place]",
+    texts: Texts,
+    tokens: "Callable[[LoadedModel, Place, Sequence[Generation]], list[Item]]",
+) -> Readings:
+    """Read what the files lack of these cells; each is kept when it is finished."""
+    files = ReadingFiles(run_dir, scorer)
+    todo: dict[str, list[Item]] = {}
+    unread: dict[str | None, str] = {}
+    for cell, place in cells.items():
         try:
-            loaded = load(self._config.model(device), announce=log.info)
-        except DecodebenchError as error:
-            why = one_line(error.__cause__ or error, 300)
-            raise ModelError(f"scorer.id={self._config.id}: could not be loaded; {SCORERS} ({why})") from error
-        self._open({"id": self._config.id, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype})
-        self._read(loaded, places(manifest), texts)
-
-    def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Write readings.parquet, if anything was there to be read."""
-        if self._files is not None:
-            self._files.finish(places(manifest))
-
-    def _open(self, scorer: Mapping[str, Any]) -> None:
-        if self._files is None:
-            self._files, self.scorer = ReadingFiles(self._run_dir, scorer), scorer
-
-    def _read(self, loaded: LoadedModel, cells: "Mapping[str, Place]", texts: Texts) -> None:
-        if self._files is None:
-            raise ValueError("no scorer yet")
-        todo: dict[str, list[Item]] = {}
-        tokens = self._own_tokens if self._config.id == SELF else self._other_tokens
-        for cell, place in cells.items():
+            items = tokens(loaded, place, texts.get(cell, ()))
+        except (ModelError, PromptError, ConfigError) as error:
+            unread[cell] = str(error)
+            continue
+        if files.stored(cell) != {(i.prompt_id, i.sample): i.scored_ids for i in items}:
+            todo[cell] = items
+    total = sum(len(item.ids) for items in todo.values() for item in items)
+    title = f"reading {sum(map(len, todo.values()))} texts"
+    with (
+        fastest_exact_products(loaded.device, loaded.model.dtype),
+        logging_redirect_tqdm(),
+        tqdm(total=total, unit="tok", desc=title, disable=None) as bar,
+    ):
+        for cell, items in todo.items():
             try:
-                items = tokens(loaded, place, texts.get(cell, ()))
-            except (ModelError, PromptError, ConfigError) as error:
-                self.unread[cell] = str(error)
-                continue
-            if self._files.stored(cell) != {(i.prompt_id, i.sample): i.scored_ids for i in items}:
-                todo[cell] = items
-        total = sum(len(item.ids) for items in todo.values() for item in items)
-        title = f"reading {sum(map(len, todo.values()))} texts"
-        with (
-            fastest_exact_products(loaded.device, loaded.model.dtype),
-            logging_redirect_tqdm(),
-            tqdm(total=total, unit="tok", desc=title, disable=None) as bar,
-        ):
-            for cell, items in todo.items():
-                try:
-                    found = {
-                        _key(r): r for r in read_texts(loaded, items, scorer=str(self._config.id), tick=bar.update)
-                    }
-                except (ModelError, PromptError) as error:
-                    self.unread[cell] = str(error)
-                else:
-                    self._files.put(cell, [found[item.prompt_id, item.sample] for item in items])
+                found = {_key(r): r for r in read_texts(loaded, items, scorer=str(scorer["id"]), tick=bar.update)}
+            except (ModelError, PromptError) as error:
+                unread[cell] = str(error)
+            else:
+                files.put(cell, [found[item.prompt_id, item.sample] for item in items])
+    return Readings(scorer=scorer, unread=unread)
 
-    @staticmethod
-    def _own_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
-        """What was fed and delivered while decoding, the EOS included."""
-        prompt_ids = cache(lambda text: prompt_tokens(loaded, text, place.template))
-        return [_item(g, prompt_ids(g.prompt), g.token_ids, g.finish_reason == "eos") for g in texts]
 
-    @staticmethod
-    def _other_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
-        """Prompt and text, each by the scorer's own tokenizer. A template of words around the prompt belongs to what
-        the text continues; the markup of the generating model's chat template says nothing to another model.
-        """
-        template = None if place.template == "chat" else place.template
-        prompt_ids = cache(lambda text: prompt_tokens(loaded, text, template))
-        return [_item(g, prompt_ids(g.prompt), text_tokens(loaded, g.text), False) for g in texts]
+def _own_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
+    """What was fed and delivered while decoding, the EOS included."""
+    prompt_ids = cache(lambda text: prompt_tokens(loaded, text, place.template))
+    return [_item(g, prompt_ids(g.prompt), g.token_ids, g.finish_reason == "eos") for g in texts]
+
+
+def _other_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
+    """Prompt and text, each by the scorer's own tokenizer. A template of words around the prompt belongs to what
+    the text continues; the markup of the generating model's chat template says nothing to another model.
+    """
+    template = None if place.template == "chat" else place.template
+    prompt_ids = cache(lambda text: prompt_tokens(loaded, text, template))
+    return [_item(g, prompt_ids(g.prompt), text_tokens(loaded, g.text), False) for g in texts]
 
 
 def _item(text: Generation, prompt_ids: tuple[int, ...], token_ids: tuple[int, ...], ended: bool) -> Item:
@@ -166,20 +170,22 @@ def read_run(run_dir: Path, scorer_id: str, *, dtype: str = "auto") -> None:
         manifest = dict(read_manifest(run_dir))
         texts = by_cell(read_records(run_dir / "generations.parquet", Generation))
         texts |= by_cell(read_records(run_dir / "references.parquet", Generation, optional=True))
-        done = SecondPass(run_dir, config)
         configs = [entry["config"] for entry in manifest["cells"]]
         with cpu_threads(configs[0].get("engine", {}).get("threads") if configs else None):
             if config.id == SELF:
-                for label in dict.fromkeys(place.model for place in places(manifest).values()):
-                    done.own(_load_again(manifest, label), manifest, label, texts)
+                labels = dict.fromkeys(place.model for place in places(manifest).values())
+                done = [read_own(run_dir, _load_again(manifest, label), manifest, label, texts) for label in labels]
             else:
-                done.other(configs[0]["model"].get("device", "auto") if configs else "auto", manifest, texts)
-        if done.unread and done.unread.keys() >= places(manifest).keys():
-            raise ModelError(next(iter(done.unread.values())))
-        done.finish(manifest)
-        unread = [{"cell": cell, "error": error} for cell, error in done.unread.items()]
-        write_json(run_dir / "manifest.json", manifest | {"scorer": done.scorer, "unread": unread})
-    for error in dict.fromkeys(done.unread.values()):
+                device = configs[0]["model"].get("device", "auto") if configs else "auto"
+                done = [read_other(run_dir, config, device, manifest, texts)]
+        scorer = next((each.scorer for each in done), None)
+        unread = {cell: error for each in done for cell, error in each.unread.items()}
+        if unread and unread.keys() >= places(manifest).keys():
+            raise ModelError(next(iter(unread.values())))
+        finish_readings(run_dir, scorer, manifest)
+        listed = [{"cell": cell, "error": error} for cell, error in unread.items()]
+        write_json(run_dir / "manifest.json", manifest | {"scorer": scorer, "unread": listed})
+    for error in dict.fromkeys(unread.values()):
         log.warning("%s", error)
 
 

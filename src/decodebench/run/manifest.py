@@ -1,10 +1,8 @@
 """What a run says of itself: all that is needed to repeat it, and what it did (docs/run_folder.md, manifest.json)."""
 
 import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,46 +10,11 @@ import torch
 
 from decodebench.decoding import Memory
 from decodebench.engine import Forward
-from decodebench.errors import DecodebenchError
 from decodebench.models import LoadedModel, loads, second_fingerprint, vocabulary
 from decodebench.plan import Job, Plan, cell_labels, reference_id
-from decodebench.records import HUMAN, SCHEMA_VERSION, Counts, FailedCell
+from decodebench.records import HUMAN, SCHEMA_VERSION
+from decodebench.run.progress import Progress
 from decodebench.store import command_line, git_commit, machine, versions
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """What a run learns while it goes on. `models`, `generation_configs` and `failed` are by cell id.
-
-    `references` are the ids of cells of references that there are; `unread` says of cells (None: of all) why a model
-    could not read their texts.
-    """
-
-    models: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    generation_configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    failed: dict[str, FailedCell] = field(default_factory=dict)
-    references: set[str] = field(default_factory=set)
-    scorer: Mapping[str, Any] | None = None
-    unread: dict[str | None, str] = field(default_factory=dict)
-    first_error: DecodebenchError | None = None
-    counts: Counts = field(default_factory=Counts)
-    memory: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Add the block's seconds to `seconds[what]`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
-
-    def fail(self, cell: str, error: DecodebenchError | str) -> None:
-        """Note that a cell failed."""
-        if isinstance(error, DecodebenchError) and self.first_error is None:
-            self.first_error = error
-        self.failed[cell] = FailedCell(cell=cell, error=str(error))
 
 
 def manifest(

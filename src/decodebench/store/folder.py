@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -135,20 +135,26 @@ class RunStore:
     def write_references(self, references: Iterable[Generation]) -> None:
         """Replace references.parquet; without references there is no such file."""
         self.references = list(references)
-        path = self.run_dir / "references.parquet"
-        if self.references:
-            write_records(path, Generation, self.references)
-        else:
-            path.unlink(missing_ok=True)
+        self._replace("references.parquet", Generation, self.references)
+
+    def write_timings(self, timings: Iterable[Timing]) -> None:
+        """Replace latency.parquet; without timings there is no such file."""
+        self.timings = list(timings)
+        self._replace("latency.parquet", Timing, self.timings)
 
     def finish(self, generations: Iterable[Generation], timings: Iterable[Timing]) -> None:
         """Write generations.parquet and latency.parquet (in the given order), then drop the journal."""
         write_records(self.run_dir / "generations.parquet", Generation, generations)
-        timings = list(timings)
-        if timings:
-            write_records(self.run_dir / "latency.parquet", Timing, timings)
+        self.write_timings(timings)
         self.close()
         self._journal_path.unlink(missing_ok=True)
+
+    def _replace(self, name: str, kind: type, records: Sequence[Any]) -> None:
+        path = self.run_dir / name
+        if records:
+            write_records(path, kind, records)
+        else:
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the journal; what is in it stays."""

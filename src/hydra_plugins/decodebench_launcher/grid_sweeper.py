@@ -59,9 +59,8 @@ class GridSweeper(BasicSweeper):
 
     def _check(self, jobs: Sequence[Sequence[str]]) -> None:
         """Compose and check every job, and refuse a run folder that holds other cells."""
-        from decodebench.plan.cells import plan
-        from decodebench.plan.config import job_config
-        from decodebench.store.folder import RunStore
+        from decodebench.plan import job_config, plan
+        from decodebench.store import RunStore
 
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("GridSweeper checks jobs after setup")

@@ -40,9 +40,8 @@ class PackedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("PackedLauncher.launch was called before setup")
-        from decodebench.plan.cells import plan
-        from decodebench.plan.config import job_config
-        from decodebench.run.flow import execute
+        from decodebench.plan import job_config, plan
+        from decodebench.run import execute
 
         setup_globals()
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)

@@ -53,7 +53,7 @@ def launch(arguments: Sequence[str]) -> None:
 def run_job(cfg: DictConfig) -> None:
     """A plain run, or one job of a sweep under a launcher that runs them one after the other."""
     from decodebench.plan import job_config, plan
-    from decodebench.run.flow import execute
+    from decodebench.run import execute
 
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.RUN and hydra_cfg.sweeper.get("grids"):

@@ -1,0 +1,45 @@
+"""What the stages of a run tell its manifest."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from decodebench.errors import DecodebenchError
+from decodebench.records import Counts, FailedCell
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """What a run learns while it goes on. `models`, `generation_configs` and `failed` are by cell id.
+
+    `references` are the ids of cells of references that there are; `unread` says of cells (None: of all) why a model
+    could not read their texts.
+    """
+
+    models: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    generation_configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    failed: dict[str, FailedCell] = field(default_factory=dict)
+    references: set[str] = field(default_factory=set)
+    scorer: Mapping[str, Any] | None = None
+    unread: dict[str | None, str] = field(default_factory=dict)
+    first_error: DecodebenchError | None = None
+    counts: Counts = field(default_factory=Counts)
+    memory: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the block's seconds to `seconds[what]`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+    def fail(self, cell: str, error: DecodebenchError | str) -> None:
+        """Note that a cell failed."""
+        if isinstance(error, DecodebenchError) and self.first_error is None:
+            self.first_error = error
+        self.failed[cell] = FailedCell(cell=cell, error=str(error))

@@ -1,0 +1,52 @@
+"""A run under way: its plan, its folder, and what its stages have told its manifest so far."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from decodebench.plan import Plan
+from decodebench.records import Generation
+from decodebench.run.manifest import manifest
+from decodebench.run.progress import Progress
+from decodebench.store import RunStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunUnderWay:
+    """What each stage is given. A stage keeps nothing: it writes to `store`, and tells `progress` what the manifest
+    says of it. With `adds`, cells that are stored stay beside the plan's.
+    """
+
+    plan: Plan
+    store: RunStore
+    progress: Progress
+    adds: bool
+
+    @classmethod
+    @contextmanager
+    def of(cls, plan: Plan, *, adds: bool) -> "Iterator[RunUnderWay]":
+        """Open the folder of a plan, and close it again. Raises StoreError where it holds something else."""
+        store = RunStore(plan.run_dir)
+        if not adds:
+            store.refuse_foreign(job.cell.id for job in plan.jobs)
+        try:
+            yield cls(plan=plan, store=store, progress=Progress(), adds=adds)
+        finally:
+            store.close()
+
+    def begin(self) -> None:
+        """Write the manifest as it is by now; the first time this creates the folder."""
+        self.store.begin(self.manifest("running"))
+
+    def manifest(self, status: str) -> dict[str, Any]:
+        """What the run says of itself by now."""
+        return manifest(self.plan, self.progress, status, earlier=self.store.manifest, keeps=self.adds)
+
+    def texts(self) -> list[Generation]:
+        """What has been decoded, in the order of prompts and samples."""
+        place = {(job.cell.id, prompt.id): n for job in self.plan.jobs for n, prompt in enumerate(job.prompts)}
+        texts = list(self.store.generations.values())
+        for text in texts:
+            place.setdefault((text.cell, text.prompt_id), len(place))  # of a cell beside the plan: as it was
+        return sorted(texts, key=lambda g: (place[g.cell, g.prompt_id], g.sample))
