@@ -1,4 +1,7 @@
-"""Commands over stored runs and texts, and the list of strategies: one module each, with its arguments and `--help`."""
+"""The command line: a Hydra `launch`, and commands over stored runs, one module each, with arguments and `--help`.
+
+In: words. Out: an exit code. What a command needs is imported when it is called. `arguments` reads ordinary flags.
+"""
 
 from collections.abc import Callable, Sequence
 

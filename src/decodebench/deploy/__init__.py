@@ -1,4 +1,8 @@
-"""deploy."""
+"""A strategy in a user's hands. In: a strategy, or a cell of a stored run. Out: what `model.generate` takes.
+
+`generate` makes a GenerationConfig, or a callable for `generate(custom_generate=...)` that runs our engine;
+`exporting` writes either for a cell.
+"""
 
 from decodebench.deploy.exporting import export_cell
 from decodebench.deploy.generate import custom_generate, exports, generation_config, generation_config_fields, quiet

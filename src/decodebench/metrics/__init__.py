@@ -1,6 +1,8 @@
-"""Metrics over stored generations, readings and timings: pure functions, no torch, no model (docs/metrics.md).
+"""Metrics: pure functions of stored records, no torch, no model (docs/metrics.md). In: texts, readings and timings
+of a cell. Out: `Measurement`s.
 
-`adapters` is not imported here: it needs the slow `evaluate`.
+`table` lists them all (`rows_*`: its parts; `kinds`: what a row is); `quality` and `timings` measure; each other file
+is a family of definitions. `adapters` is not imported here: it needs the slow `evaluate`.
 """
 
 from decodebench.metrics.corpus import Corpus, corpus

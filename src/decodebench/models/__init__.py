@@ -1,4 +1,8 @@
-"""models."""
+"""One model in memory. In: a `model` group of the configuration. Out: a `LoadedModel`, ready to decode on its device.
+
+`config` is checked before anything is read; `loading` reads a hub id, a folder, a .gguf file or the packaged Gemma
+(`packaged`); `tokens` turns text into ids and back, with templates; `device` knows threads, products and memory.
+"""
 
 from decodebench.models.config import SCORERS, SELF, ModelConfig, ScorerConfig, check_config
 from decodebench.models.device import cpu_threads, fastest_exact_products, free_bytes, peak_memory, synchronize

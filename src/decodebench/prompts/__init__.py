@@ -1,4 +1,8 @@
-"""prompts."""
+"""Prompt sets. In: a `prompts` group of the configuration. Out: checked `Prompt`s, with ids, texts and references.
+
+`sets` checks and selects; `tables` reads text, jsonl, csv, parquet and hub data sets; `passages` cuts speeches and
+laws into prompts and their own continuations.
+"""
 
 from decodebench.prompts.sets import PromptsConfig, check_template, load_prompts, prompts_sha256
 from decodebench.prompts.tables import Row, Table, file_table, text_value

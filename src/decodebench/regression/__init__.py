@@ -1,4 +1,9 @@
-"""A run held against a baseline of an earlier one: what must not change, and what must not get worse."""
+"""A run held against a baseline of an earlier one: what must not change, and what must not get worse.
+
+In: a run folder and a baseline. Out: a `Check` of findings. `making` makes baselines, `baseline_file` and
+`baseline_lines` keep them; `rules` say what is checked, `matching` and `assigning` what belongs together; `exact`,
+`statistical` and `bounds` judge (`judging`, `checking`); `explaining` shows what changed; `rendering/` every output.
+"""
 
 from decodebench.regression.baseline import Baseline, BaselineArm, BaselineMetric, BaselineText
 from decodebench.regression.baseline_file import read_baseline, refuse_other_file, write_baseline

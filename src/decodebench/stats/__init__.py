@@ -1,7 +1,8 @@
-"""What holds beyond the prompts at hand: intervals, paired differences, ranks. docs/statistics.md says how well.
+"""What holds beyond the prompts at hand. In: values by prompt. Out: intervals, paired differences, ranks.
 
 The prompt is the unit everywhere: the samples of one prompt are not independent. Every random stream is fixed, so the
-same data gives the same numbers.
+same data gives the same numbers. docs/statistics.md says how well they hold. `intervals` of one number, `differences`
+of two (with Holm's correction), `ranking` of many; `subsampling` for what is no mean over prompts.
 """
 
 from decodebench.stats.differences import (

@@ -1,4 +1,8 @@
-"""store."""
+"""The run folder on disk. In: records and a manifest. Out: the same, whole or not at all; other stages see only this.
+
+`folder` is a run that is being written, and its journal; `tables` parquet and csv; `naming` what cells are called;
+`provenance` the command, commit, versions and machine of a manifest; `cache` where converted models and locks lie.
+"""
 
 from decodebench.store.cache import cache_root
 from decodebench.store.folder import Key, RunStore, locked, read_manifest
