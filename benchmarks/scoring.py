@@ -1,7 +1,7 @@
 """How long all text metrics of a large run take, and how much memory: no model, the texts are made up.
 
 python benchmarks/scoring.py                            1,000 prompts x 16 strategies x 200 tokens, one sample
-python benchmarks/scoring.py --samples 3 --references   three samples for each prompt, and people's texts beside them
+python benchmarks/scoring.py --samples 3 --references   three samples for each prompt, and human references beside them
 python benchmarks/scoring.py --unit words --quick       a small run, over words
 """
 

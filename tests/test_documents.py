@@ -95,7 +95,7 @@ def test_the_metric_of_contributing_measures(monkeypatch: pytest.MonkeyPatch) ->
     assert row is not None
     rows = eval(f"(\n{row[1]})", {"Metric": Metric, "words": words})  # the row as the document has it
     monkeypatch.setattr(table, "METRICS", rows)
-    test = _module("test_metrics_words", EXAMPLES["tests/test_metrics_words.py"])
+    test = _module("test_metrics_words", EXAMPLES["tests/metrics/test_words.py"])
     test.test_word_length_is_one_ratio_over_all_texts()
     test.test_no_word_is_none_with_a_reason()
 
@@ -107,7 +107,7 @@ def test_documents_name_files_and_tests_that_exist(document: Path) -> None:
     if document.name == "CONTRIBUTING.md":
         files -= EXAMPLES.keys()
     missing = {name for name in files if not (ROOT / name).exists() and not list(ROOT.glob(f"{name}*"))}
-    tests = re.findall(r"(tests/\w+\.py)::(\w+)", text)
+    tests = re.findall(r"(tests/[\w/]+\.py)::(\w+)", text)
     missing |= {f"{f}::{t}" for f, t in tests if f"def {t}(" not in (ROOT / f).read_text(encoding="utf-8")}
     linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     missing |= {name for name in linked if not (document.parent / name).exists()}
@@ -119,7 +119,7 @@ def test_a_decision_names_the_test_that_guards_it(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     parts = re.findall(r"^\*\*(\w+)\b[^*]*\.\*\*", text, re.M)
     assert parts == ["Problem", "Decision", "Consequences", "Guarded"]
-    assert re.search(r"tests/\w+\.py::\w+", text.split("**Guarded")[1])
+    assert re.search(r"tests/[\w/]+\.py::\w+", text.split("**Guarded")[1])
 
 
 def _module(name: str, code: str) -> ModuleType:

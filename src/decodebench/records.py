@@ -15,7 +15,7 @@ Direction = Literal["higher", "lower", "none"]
 Verdict = Literal["better", "worse", "higher", "lower", "indistinguishable", "cannot tell"]
 
 HUMAN = "human"
-"""The strategy of the texts that people wrote: the references of the prompts, measured as a cell of their own."""
+"""The strategy of the human references: the human continuations of the prompts, measured as a cell of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

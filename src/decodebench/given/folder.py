@@ -33,7 +33,7 @@ class Given:
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """The strategies that wrote the texts, and people where there are references."""
+        """The strategies that wrote the texts, and that of the human references where there are some."""
         return tuple(str(cell["strategy"]) for cell in (*self.cells, *self.references))
 
 

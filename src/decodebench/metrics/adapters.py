@@ -30,7 +30,7 @@ _HUMAN = ("human", "human_text", "human_logprobs", "human_embedding")
 COLUMNS = ("prompt_id", "text", "finish_reason", "token_logprobs", *_COSTS, *_READ, *_HUMAN)
 """The keywords of `compute`, beside `vocabulary` (a number, for ead). Texts with the same `prompt_id` are samples of
 one prompt (default: each its own); `text` is needed beside token ids by what counts characters or bytes; `human` has
-people's text for the prompt of each text, as `data` has ours, and `human_...` what belongs to it."""
+the human reference of each text's prompt, in the form of `data`, and `human_...` what belongs to it."""
 
 
 class TextMeasurement(evaluate.Measurement):  # type: ignore[misc]

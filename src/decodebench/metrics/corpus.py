@@ -32,7 +32,7 @@ class Text:
         return self._counts[key]
 
     def value(self, of: Callable[["Text"], Stats | None]) -> Stats | None:
-        """What a metric keeps of this text, asked once: distances from people's texts ask again."""
+        """What a metric keeps of this text, asked once: distances from the references ask again."""
         if of not in self._values:
             self._values[of] = of(self)
         return self._values[of]
@@ -91,7 +91,7 @@ class Corpus:
 
     @property
     def is_human(self) -> bool:
-        """Whether people wrote these texts."""
+        """Whether these texts are the human references."""
         return self.first.strategy == HUMAN
 
     def leading(self, length: int) -> "Corpus":

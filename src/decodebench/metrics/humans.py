@@ -1,4 +1,4 @@
-"""How close texts are to what people wrote: distances of distributions, MAUVE, and prompt against continuation."""
+"""How close texts are to human references: distances of distributions, MAUVE, and prompt against continuation."""
 
 import os
 import sys

@@ -52,7 +52,7 @@ def value_of(metric: AnyMetric, texts: Corpus, unit: Unit = "tokens") -> float |
 
 
 def score(texts: Corpus, config: MetricsConfig) -> list[Scored]:
-    """Every metric that a run asks for: those of the table, those on leading units, the distances from people's."""
+    """Every metric that a run asks for: those of the table, those on leading units, the distances from references."""
     metrics = chosen(config)
     scored = [_score_one(metric, texts, config.unit) for metric in metrics]
     if config.leading:

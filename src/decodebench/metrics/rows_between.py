@@ -1,5 +1,5 @@
 """Rows of the table of metrics: how the texts of a prompt, and those of a set, differ from each other, and from
-people's."""
+human references."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ from decodebench.metrics.kinds import Index, SetValue
 from decodebench.stats import Array
 
 MAUVE_LEAST = 100
-"""It compares a tenth as many clusters. With 30 texts, texts in a loop and people's had one histogram, and MAUVE 1."""
+"""It compares a tenth as many clusters. With 30 texts, loops and human texts had one histogram, and MAUVE 1."""
 FEW_SUBSETS = 20
 """For what has to look at the texts themselves in each subset: a tenth of a second for a thousand of them."""
 
@@ -74,7 +74,7 @@ def vendi(corpus: Corpus) -> SetValue | str:
 
 
 def mauve(corpus: Corpus) -> SetValue | str:
-    """MAUVE between these texts and people's, on the scorer's embeddings (humans.mauve); not taken of subsets."""
+    """MAUVE between texts and human references, on the scorer's embeddings (humans.mauve); not taken of subsets."""
     ours, theirs = _beside_human(corpus)
     human_ND, ours_ND = (_stacked([embeddings(texts) for texts in side]) for side in (theirs, ours))
     fewest = min(len(human_ND), len(ours_ND))
@@ -87,7 +87,7 @@ def mauve(corpus: Corpus) -> SetValue | str:
 
 
 def human_distance(corpus: Corpus, *, per_text: Callable[[Text], Stats | None]) -> SetValue | str:
-    """1-Wasserstein distance of the texts' values from those of people's continuations of the same prompts."""
+    """1-Wasserstein distance of the texts' values from those of the human references of the same prompts."""
     ours, theirs = ([_values(texts, per_text) for texts in side] for side in _beside_human(corpus))
     if not all(np.isfinite(values).all() for values in (*ours, *theirs)):
         return "not a finite number for every text"

@@ -42,7 +42,7 @@ def on_leading_units(metrics: Sequence[AnyMetric], length: int) -> tuple[AnyMetr
 
 
 def distance_from_human(metric: Metric) -> SetMetric:
-    """How far the texts' values of a metric lie from those of people's texts (sets.human_distance)."""
+    """How far the texts' values of a metric lie from those of the human references (sets.human_distance)."""
     return SetMetric(
         name=f"{metric.name}_w1",
         direction="lower",

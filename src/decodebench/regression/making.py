@@ -32,9 +32,9 @@ Entries = list[Mapping[str, Any]]
 def make_baseline(run_dir: Path, *, whole: bool = True, **changes: Any) -> Baseline:
     """What a check needs of a stored run. Its metrics are computed anew; nothing is written, and no model is read.
 
-    Kept of the metrics are those with a row for each prompt; not those of leading units and the distances from people's
-    values. Raises StoreError for a run of texts that were made elsewhere and, unless `whole` is false, for one that is
-    not finished, or in which a cell failed or could not be read; else such cells are left out. `changes` are keys of
+    Kept of the metrics are those with a row for each prompt; not those of leading units and the distances from human
+    references. Raises StoreError for a run of texts that were made elsewhere and, unless `whole` is false, for one that
+    is not finished, or in which a cell failed or could not be read; else such cells are left out. `changes` are keys of
     MetricsConfig that are to be otherwise than the run's configuration says.
     """
     manifest = read_manifest(run_dir)

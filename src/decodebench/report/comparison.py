@@ -152,7 +152,7 @@ class Row:
 
     @property
     def is_human(self) -> bool:
-        """Whether people wrote the texts: the references of the prompts."""
+        """Whether these are the human references of the prompts."""
         return self.strategy == HUMAN
 
     def value(self, metric: Metric) -> float | None:
@@ -168,7 +168,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The cells in the order of the manifest, people's texts last, and every metric in the order of GROUPS."""
+    """The cells in the order of the manifest, human references last, and every metric in the order of GROUPS."""
 
     rows: tuple[Row, ...]
     metrics: tuple[Metric, ...]
@@ -203,8 +203,8 @@ class Comparison:
     def best(self, metric: Metric) -> float | None:
         """The value that is better than all others for certain: its interval lies apart from each of theirs.
 
-        None where no side is better, or where an interval is missing: no difference is claimed without one. People's
-        texts do not compete.
+        None where no side is better, or where an interval is missing: no difference is claimed without one. The
+        human references do not compete.
         """
         rows = [row for row in self.rows if not row.is_human]
         found = [m for row in rows if (m := row.measured.get(metric.name)) is not None and m.value is not None]

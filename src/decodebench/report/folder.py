@@ -12,7 +12,7 @@ from decodebench.store import read_manifest, read_records
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a run folder holds; a table that the run has no need of is empty. `references` are people's texts."""
+    """What a run folder holds; a table that the run has no need of is empty. `references` are the human ones."""
 
     path: Path
     manifest: Mapping[str, Any]

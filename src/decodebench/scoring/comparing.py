@@ -129,7 +129,7 @@ class Arms:
 
 
 def differences(arms: Arms, against: str | None, *, failed: Sequence[str] = ()) -> list[Difference]:
-    """Every strategy, and people's texts, minus the strategy `against` (None: the first of each set), metric by metric.
+    """Every strategy, and the references, minus the strategy `against` (None: the first of each set), metric by metric.
 
     Nothing is compared with a strategy that `failed`. Raises ConfigError for one that was never there.
     """
@@ -152,7 +152,7 @@ def _of_metric(name: str, model: str, prompts: str, control: Arm, others: Sequen
     base = control.pooled(name)
     assert base is not None
     found = {arm.strategy: pooled for arm in others if (pooled := arm.pooled(name)) is not None}
-    # People have no distance from themselves, and did not generate: that is not missing.
+    # References have no distance from themselves, and were not generated: that is not missing.
     measured = {strategy: pooled for strategy, pooled in found.items() if strategy != HUMAN or pooled.value is not None}
     if base.value is None and all(pooled.value is None for pooled in measured.values()):
         return []  # there is nothing to compare, and the measurements say why
@@ -205,7 +205,7 @@ def _untold(reason: str, value: float | None = None) -> Estimate:
 
 
 def ranking(arms: Arms, rank_by: Sequence[str] | None) -> list[Rank]:
-    """The strategies of each set by the chosen metrics; people's texts do not compete, a set of one is not ranked.
+    """The strategies of each set by the chosen metrics; human references do not compete, a set of one is not ranked.
 
     Raises ConfigError for a metric that was not measured, or of which neither more nor less is better.
     """

@@ -1,6 +1,6 @@
 """generations -> measurements: the metrics of every cell of a stored run, and what they say of its strategies.
 
-Needs no model. One cell is in memory at a time, and people's texts beside it.
+Needs no model. One cell is in memory at a time, and the human references beside it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ class ScoredRun:
 def score_run(run_dir: Path, **changes: Any) -> list[Measurement]:
     """Compute the tables of a run folder that hold what was measured: measurements, curves, differences, ranking.
 
-    Cells are in the manifest's order, failed ones left out, people's texts last. `changes` are keys of MetricsConfig
+    Cells are in the manifest's order, failed ones left out, human references last. `changes` are keys of MetricsConfig
     that are to be otherwise than the run's configuration says.
     """
     scored = scored_run(run_dir, **changes)
@@ -92,7 +92,7 @@ def metrics_config(manifest: Mapping[str, Any], **changes: Any) -> MetricsConfig
 def _corpora(
     run_dir: Path, manifest: Mapping[str, Any], config: MetricsConfig
 ) -> Iterator[tuple[Mapping[str, Any], Corpus]]:
-    """Each cell that has texts, with its entry in the manifest, and then people's texts."""
+    """Each cell that has texts, with its entry in the manifest, and then the human references."""
     failed = {entry["cell"] for entry in manifest["failed"]}
     generated, given = (run_dir / f"{name}.parquet" for name in ("generations", "references"))
     humans = {

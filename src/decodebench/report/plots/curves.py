@@ -1,4 +1,4 @@
-"""Metrics against the position in the text: a line for each cell, people's texts in black."""
+"""Metrics against the position in the text: a line for each cell, human references in black."""
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -25,7 +25,7 @@ def curve_plot(
     panel = figure.subplots()
     points = [point for _, row in rows for point in _line(row, curves, curve)]
     banded = len(rows) <= 4
-    dashes = cycle(("--", ":", "-."))  # of several models people's texts are several lines
+    dashes = cycle(("--", ":", "-."))  # the references under several models are several lines
     for at, row in rows:
         line = _line(row, curves, curve)
         middles = [(point.start + point.stop - 1) / 2 for point in line]
