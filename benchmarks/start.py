@@ -12,7 +12,8 @@ FIRST_TOKEN = """
 import time, psutil, torch
 from decodebench.engine import Decoder, Request, choose_rows
 from decodebench.models.config import ModelConfig
-from decodebench.models.loading import load, vocabulary
+from decodebench.models.loading import load
+from decodebench.models.properties import vocabulary
 from decodebench.strategies import Greedy
 from decodebench.models.tokens import encode, model_facts
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from decodebench.commands import COMMANDS
-from decodebench.engine.rows import CachedRows
+from decodebench.engine.cached_rows import CachedRows
 from decodebench.models import loading as models
 from decodebench.plan.cells import Plan
 from decodebench.plan.config import conf_dir

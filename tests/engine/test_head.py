@@ -8,7 +8,7 @@ from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2Fo
 
 from decodebench.engine import choose_rows
 from decodebench.engine.head import OwnHead
-from decodebench.models.loading import vocabulary
+from decodebench.models.properties import vocabulary
 from decodebench.strategies import Beam, Greedy, Temperature
 from engine_runs import CACHED, CPU, requests_of, run
 

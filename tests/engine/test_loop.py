@@ -10,7 +10,8 @@ from transformers import BloomConfig, BloomForCausalLM, GenerationConfig
 
 from decodebench.engine import Forward, choose_rows
 from decodebench.engine.cache import PackedCache
-from decodebench.models.loading import LoadedModel, vocabulary
+from decodebench.models.loading import LoadedModel
+from decodebench.models.properties import vocabulary
 from decodebench.models.tokens import encode
 from decodebench.strategies import Beam, Greedy, Moves, State, Strategy, Temperature, View
 from engine_runs import CACHED, CPU, EVERY_STRATEGY, PROMPTS, WHOLE, Run, generated, requests_of, run

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from decodebench.engine import Forward, choose_rows
-from decodebench.models.loading import LoadedModel, vocabulary
+from decodebench.models.loading import LoadedModel
+from decodebench.models.properties import vocabulary
 from decodebench.models.tokens import encode
 from decodebench.strategies import Beam, Greedy, Sample, Strategy
 from engine_runs import Run, generated, requests_of, run

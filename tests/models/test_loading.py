@@ -19,7 +19,8 @@ from decodebench.errors import ConfigError, DecodebenchError, ModelError, Prompt
 from decodebench.models import loading as models
 from decodebench.models import packaged
 from decodebench.models.config import ModelConfig, check_config
-from decodebench.models.loading import LoadedModel, context_length, fingerprint, load, loads, release
+from decodebench.models.loading import LoadedModel, load, loads, release
+from decodebench.models.properties import context_length, fingerprint
 from decodebench.models.tokens import check_template, decode, encode
 from tiny import ARCHS, BOS_ID, CONTEXT_LENGTH, EOS_ID, PAD_ID, SENTENCES, WITH_BOS, build_tiny
 

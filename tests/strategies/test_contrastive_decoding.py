@@ -15,7 +15,8 @@ from decodebench.deploy.generate import custom_generate
 from decodebench.engine import Decoder, Forward, make_paired
 from decodebench.engine.block import Outcome
 from decodebench.errors import ConfigError, ModelError
-from decodebench.models.loading import fingerprint, load_second
+from decodebench.models.loading import load_second
+from decodebench.models.properties import fingerprint
 from decodebench.models.tokens import encode, model_facts
 from decodebench.strategies import Beam, ContrastiveDecoding, Greedy, ModelFacts, Strategy, Temperature, View
 from decodebench.strategies.step.scores import Scores

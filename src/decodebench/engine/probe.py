@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decodebench.engine.cached_rows import CachedRows
 from decodebench.engine.head import OwnHead
-from decodebench.engine.rows import CachedRows, Rows, WholeRows
+from decodebench.engine.rows import Rows
+from decodebench.engine.whole_rows import WholeRows
 from decodebench.errors import one_line
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}

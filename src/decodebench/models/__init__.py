@@ -6,15 +6,8 @@
 
 from decodebench.models.config import SCORERS, SELF, ModelConfig, ScorerConfig, check_config
 from decodebench.models.device import cpu_threads, fastest_exact_products, free_bytes, peak_memory, synchronize
-from decodebench.models.loading import (
-    LoadedModel,
-    context_length,
-    load,
-    load_second,
-    loads,
-    second_fingerprint,
-    vocabulary,
-)
+from decodebench.models.loading import LoadedModel, load, load_second, loads, second_fingerprint
+from decodebench.models.properties import context_length, vocabulary
 from decodebench.models.tokens import decode, encode, facts_of, model_facts
 
 __all__ = [

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from decodebench.errors import ConfigError, ModelError, PromptError
-from decodebench.models.loading import LoadedModel, vocabulary
+from decodebench.models.loading import LoadedModel
+from decodebench.models.properties import vocabulary
 from decodebench.prompts import check_template
 from decodebench.strategies.step import ModelFacts
 

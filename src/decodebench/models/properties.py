@@ -1,0 +1,97 @@
+"""What a decoder must know of a model in memory (ends, context, fingerprint), and whether its logits are sound."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import torch
+
+from decodebench.errors import ModelError
+from decodebench.models.config import ModelConfig
+
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
+FINGERPRINT_VALUES = 1024
+
+
+def vocabulary(model: Any) -> int:
+    """The number of tokens that the model has an embedding for."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def dtype_name(model: Any) -> str:
+    """The dtype of the weights as the configuration names it, as in float32."""
+    return str(model.dtype).removeprefix("torch.")
+
+
+def input_device(model: Any) -> torch.device:
+    """Where token ids go; with device_map the embeddings may be put aside ("meta"), and accelerate moves the ids."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return torch.device("cpu") if device.type == "meta" else device
+
+
+def end_and_pad(config: ModelConfig, model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:
+    """EOS ids and pad id. The model's own generation config is then replaced by a bare one.
+
+    What a checkpoint's generation_config.json sets (a temperature, a repetition penalty) would leak into every call of
+    `generate` that leaves the field unset. EOS: an eos_token given in the configuration, else the model's generation
+    config, its config, the tokenizer. Raises ModelError for a configured special token that the model does not know.
+    """
+    rows = vocabulary(model)
+    for name in config.tokenizer or {}:
+        token_id = getattr(tokenizer, f"{name}_id")
+        if token_id is None or token_id >= rows:
+            raise ModelError(f"model.tokenizer.{name}={getattr(tokenizer, name)}: not a token of {config.name}")
+    overridden = tokenizer.eos_token_id if "eos_token" in (config.tokenizer or {}) else None
+    configs = (model.generation_config, model.config.get_text_config())
+    ends = (overridden, *(getattr(one, "eos_token_id", None) for one in configs), tokenizer.eos_token_id)
+    eos_ids = next(filter(None, (_ids_below(rows, end) for end in ends)), ())
+    pads = (tokenizer.pad_token_id, *(getattr(one, "pad_token_id", None) for one in configs))
+    pad_ids = () if config.pad_to_eos else next(filter(None, (_ids_below(rows, pad) for pad in pads)), ())
+    pad_id = (*pad_ids, *eos_ids, 0)[0]
+    model.generation_config = type(model.generation_config)(pad_token_id=pad_id)
+    return eos_ids, pad_id
+
+
+def _ids_below(rows: int, ids: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Ids as a tuple, without those that the model has no embedding for (a default made for other models)."""
+    sequence = (ids,) if isinstance(ids, int) else tuple(ids or ())
+    return tuple(token_id for token_id in sequence if 0 <= token_id < rows)
+
+
+def context_length(model_config: Any) -> int | None:
+    """The most tokens (prompt and continuation) that a model takes; None where its config states no limit."""
+    text_config = model_config.get_text_config()
+    lengths = (getattr(text_config, key, None) for key in CONTEXT_KEYS)
+    return next((length for length in lengths if isinstance(length, int) and length > 0), None)
+
+
+def check_logits(config: ModelConfig, model: Any, tokenizer: Any) -> None:
+    """Raise ModelError where logits of a few tokens are NaN or infinite: damaged weights, or too narrow a dtype."""
+    ids = _ids_below(vocabulary(model), tokenizer("1 + 1 = 2, 물은 H2O").input_ids)[:8] or (0,)
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids], device=input_device(model))).logits
+    if not torch.isfinite(logits).all():
+        raise ModelError(
+            f"model={config.name}: logits are NaN or infinite in {dtype_name(model)}; the weights are damaged, or too "
+            "large for this dtype (try model.dtype=float32)"
+        )
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """A hash that tells weights apart: blake2b (128 bits, hex) of each parameter and buffer, in the model's order.
+
+    Of each: name, shape, dtype, and the bytes of at most 1024 values at an even stride from the first. A change that
+    misses all of these values is not seen. The same weights in another dtype have another fingerprint.
+    """
+    from accelerate.utils import align_module_device
+
+    digest = blake2b(digest_size=16)
+    for prefix, module in model.named_modules():
+        with align_module_device(module):  # weights that device_map put aside are brought in, a module at a time
+            own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+            for name, tensor in own:
+                digest.update(f"{prefix}.{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+                values = tensor.detach().reshape(-1)
+                sample = values[:: max(1, -(-values.numel() // FINGERPRINT_VALUES))].contiguous().cpu()
+                digest.update(sample.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,98 @@
+"""Weights and tokenizer through transformers' auto classes, and what is said where that fails."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from decodebench.errors import DecodebenchError, ModelError
+from decodebench.models import packaged
+from decodebench.models.config import ModelConfig, local_files
+
+
+def read_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tuple[Any, Any, str]:
+    """A model in eval mode on its device, its tokenizer, and a text that says where they came from.
+
+    `announce` gets the lines meant for the user. Raises ModelError for what cannot be fetched or read.
+    """
+    with _reading(config):
+        return _from_pretrained(config, announce)
+
+
+def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tuple[Any, Any, str]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place, gguf, source = _locate(config, announce)
+    common: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
+    common |= {"revision": config.revision or "main"} if config.source == "hub" else {"local_files_only": True}
+    named = {"gguf_file": gguf} if gguf else {}
+    tokenizer: Any = AutoTokenizer.from_pretrained(place, **common, **named, **(config.tokenizer or {}))
+    options = common | {"dtype": _dtype(config), "output_loading_info": True}
+    options |= packaged.gguf_options(gguf) if gguf else {}
+    options |= {"device_map": config.device_map} if config.device_map else {}
+    weights: Any = AutoModelForCausalLM.from_pretrained(place, **options)
+    model, info = weights
+    if info["missing_keys"]:  # transformers would go on with random values
+        names = sorted(info["missing_keys"])
+        raise ModelError(f"model={config.name}: {source} lacks {len(names)} of its weights, first {names[0]}")
+    if not config.device_map:
+        model.to(_device(config))
+    commit = getattr(model.config, "_commit_hash", None)
+    # The weights keep `requires_grad`, as a user's do. Nothing here computes gradients, but torch turns a strided batch
+    # into one product only for a weight that has it: without, `generate` copies the head for every row (docs/LOG.md).
+    return model.eval(), tokenizer, f"{source}@{commit}" if commit else source
+
+
+def _locate(config: ModelConfig, announce: Callable[[str], None]) -> tuple[str, str | None, str]:
+    """Folder or hub id, name of the .gguf file if any, and the source in words."""
+    if config.source == "packaged":
+        folder = packaged.prepare(licence=config.licence, announce=announce)
+        return str(folder), None, f"packaged:{packaged.PACKAGE}"
+    if config.source == "hub":
+        return str(config.id), None, f"hub:{config.id}"
+    place, gguf = local_files(config.path)
+    return str(place), gguf, f"local:{config.path}"
+
+
+def _device(config: ModelConfig) -> torch.device:
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _dtype(config: ModelConfig) -> torch.dtype | str:
+    """auto: float32 on a CPU, the checkpoint's own (which transformers calls auto) on CUDA."""
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)  # type: ignore[no-any-return]
+    return torch.float32 if _device(config).type == "cpu" else "auto"
+
+
+@contextmanager
+def _reading(config: ModelConfig) -> Iterator[None]:
+    """Without transformers' progress bars; whatever goes wrong becomes one line for the user."""
+    from transformers.utils import logging as transformers_logging
+
+    bars: Any = transformers_logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    except DecodebenchError:
+        raise
+    except Exception as error:  # transformers, safetensors and tokenizers raise a dozen classes, Exception itself too
+        raise ModelError(_why_not(config, error)) from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+def _why_not(config: ModelConfig, error: Exception) -> str:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if config.source == "hub" and isinstance(error, OSError):
+        return (
+            f"model.id={config.id}: could not be fetched from the hub; check the id and the network, or use a copy on "
+            f"this machine: model=local model.path=FOLDER ({reason})"
+        )
+    place = {"hub": f"model.id={config.id}", "local": f"model.path={config.path}", "packaged": f"model={config.name}"}
+    return f"{place[config.source]}: could not be loaded ({reason})"
