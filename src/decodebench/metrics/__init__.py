@@ -6,6 +6,7 @@
 from decodebench.metrics.corpus import Corpus, corpus
 from decodebench.metrics.curves import measure_curves
 from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
+from decodebench.metrics.names import MetricName, read_name
 from decodebench.metrics.options import COMPATS, MetricsConfig
 from decodebench.metrics.quality import check_one_cell, measure, score
 from decodebench.metrics.scored import Scored
@@ -21,6 +22,7 @@ __all__ = [
     "AnyMetric",
     "Corpus",
     "Metric",
+    "MetricName",
     "MetricsConfig",
     "Scored",
     "SetMetric",
@@ -35,6 +37,7 @@ __all__ = [
     "measure",
     "measure_curves",
     "measure_timings",
+    "read_name",
     "score",
     "score_timings",
     "unit_of",
