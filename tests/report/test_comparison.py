@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 from decodebench import stats
-from decodebench.metrics.table import METRICS
-from decodebench.metrics.texts import UNITS
-from decodebench.metrics.timings import TIMING_METRICS
+from decodebench.metrics.kinds import HUMAN_GROUP, LEADING_GROUP
 from decodebench.report import terminal_table
-from decodebench.report.comparison import GROUPS, HEADLINE, HUMAN_GROUP, LEADING_GROUP, UNIT_SUFFIXES, Metric, compare
+from decodebench.report.comparison import Metric, compare
 from decodebench.report.folder import load
 from decodebench.report.formats import clip, number, shorten
 from decodebench.report.notes import CONFIDENCE_PERCENT, certainty, footnotes
@@ -130,13 +128,6 @@ def test_the_stated_confidence_is_that_of_the_intervals() -> None:
 # --- metrics ---
 
 
-def test_groups_and_headline_name_metrics_that_exist() -> None:
-    known = {metric.name for metric in METRICS} | {metric.name for metric in TIMING_METRICS}
-    grouped = [name for names in GROUPS.values() for name in names]
-    assert len(grouped) == len(set(grouped))
-    assert {*grouped, *HEADLINE} <= known
-
-
 def test_metrics_are_shown_in_groups_and_unknown_ones_last(tmp_path: Path) -> None:
     names = [
         "word_count",
@@ -154,10 +145,6 @@ def test_metrics_are_shown_in_groups_and_unknown_ones_last(tmp_path: Path) -> No
     groups = ["repetition", "repetition", "likelihood", "length", "cost", HUMAN_GROUP, LEADING_GROUP, "other"]
     assert [metric.group for metric in metrics] == groups
     assert [metric.is_drawn for metric in metrics] == [True] * 5 + [False, False, True]
-
-
-def test_the_suffixes_are_those_of_the_units() -> None:
-    assert ("", *(f"_{unit}" for unit in UNITS if unit != "tokens")) == UNIT_SUFFIXES
 
 
 @pytest.mark.parametrize(

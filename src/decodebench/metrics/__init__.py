@@ -8,6 +8,7 @@ is a family of definitions. `adapters` is not imported here: it needs the slow `
 from decodebench.metrics.corpus import Corpus, corpus
 from decodebench.metrics.curves import measure_curves
 from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
+from decodebench.metrics.names import MetricName, read_name
 from decodebench.metrics.options import COMPATS, MetricsConfig
 from decodebench.metrics.quality import check_one_cell, measure, score
 from decodebench.metrics.scored import Scored
@@ -23,6 +24,7 @@ __all__ = [
     "AnyMetric",
     "Corpus",
     "Metric",
+    "MetricName",
     "MetricsConfig",
     "Scored",
     "SetMetric",
@@ -37,6 +39,7 @@ __all__ = [
     "measure",
     "measure_curves",
     "measure_timings",
+    "read_name",
     "score",
     "score_timings",
     "unit_of",

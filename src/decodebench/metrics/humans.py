@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from decodebench.stats import Array
 
@@ -34,6 +33,8 @@ def distribution_distance(values_a: Sequence[float] | Array, values_b: Sequence[
     """
     if not len(values_a) or not len(values_b) or not np.isfinite([*values_a, *values_b]).all():
         return None
+    from scipy import stats  # here, since it takes seconds, and a report reads the tables of metrics alone
+
     return float(stats.wasserstein_distance(values_a, values_b))
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,45 @@ WITHOUT: dict[Need, str] = {
 }
 """The reason where a need is not met."""
 
+Group = Literal[
+    "repetition",
+    "the whole set",
+    "between samples",
+    "likelihood",
+    "length",
+    "cost",
+    "against people's texts",
+    "on the first units alone",
+    "other",
+]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""What a report shows together, in its order; `other` is for what the tables do not have."""
+HUMAN_GROUP: Group = "against people's texts"
+LEADING_GROUP: Group = "on the first units alone"
+
 Index = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
+class MetricRow:
+    """What a row says of any metric: what it is, and where a report shows it.
+
+    Within its `group` a metric comes in the order of the tables. `headline` is its place in the short table, from 1 on
+    (None: not there). `drawn`: has a panel of its own in the plot of all metrics; not so what says what another says.
+    These three are read of the tables' own rows; what is made of a row is placed by its name (`names`).
+    """
+
+    name: str
+    direction: Direction
+    group: Group
+    unit: str = "1"
+    version: str = "1"
+    headline: int | None = None
+    drawn: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric(MetricRow):
     """A metric that is made of means over prompts: what it keeps of a text, and how that becomes one value.
 
     `per_text` gives the K numbers that suffice (None: this text has no value and is left out); they are averaged (level
@@ -44,11 +78,7 @@ class Metric:
     text. `repeats`: measured on leading units too, so that long texts do not repeat more for being long.
     """
 
-    name: str
     level: Level
-    direction: Direction
-    unit: str = "1"
-    version: str = "1"
     per_text: Callable[[Text], Stats | None] = lambda text: None
     per_prompt: Callable[[Sequence[Text]], Stats | None] | None = None
     finish: Finish = identity
@@ -75,7 +105,7 @@ class SetValue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetMetric:
+class SetMetric(MetricRow):
     """A metric of a set of texts, which no mean over prompts gives.
 
     `prepare` does once what all subsets share; it gives a reason where there can be no value, and `missing` is the
@@ -83,11 +113,7 @@ class SetMetric:
     interval can leave.
     """
 
-    name: str
-    direction: Direction
     prepare: Callable[[Corpus], SetValue | str]
-    unit: str = "1"
-    version: str = "1"
     level: Level = "corpus"
     missing: str = "no text"
     needs: tuple[Need, ...] = ()

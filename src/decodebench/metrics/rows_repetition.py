@@ -20,11 +20,13 @@ def _loop_onset(text: Text) -> Stats | None:
 
 
 def _ngram_metric(name: str, n: int) -> Metric:
-    """What the metrics of n-grams share; this one is a mean over texts."""
+    """What the metrics of n-grams share; this one is a mean over texts, and not drawn: rep_n is."""
     return Metric(
         name=f"{name}_{n}",
         level="text",
         direction="lower",
+        group="repetition",
+        drawn=False,
         missing=f"no text has {n} {{unit}}",
         by_unit=True,
         repeats=True,
@@ -33,8 +35,12 @@ def _ngram_metric(name: str, n: int) -> Metric:
 
 def distinct(n: int) -> Metric:
     """distinct_n of each text."""
-    counted = _ngram_metric("distinct", n)
-    return replace(counted, direction="higher", per_text=lambda text: repetition.distinct(*text.ngrams(n)))
+    return replace(
+        _ngram_metric("distinct", n),
+        direction="higher",
+        headline=9 if n == 2 else None,
+        per_text=lambda text: repetition.distinct(*text.ngrams(n)),
+    )
 
 
 def seq_rep(n: int) -> Metric:
@@ -44,8 +50,14 @@ def seq_rep(n: int) -> Metric:
 
 def rep(n: int, *, drop_last: bool = False) -> Metric:
     """rep_n, pooled; `drop_last` leaves out the last n-gram of each text."""
-    per_text = _counts(n, drop_last=drop_last)
-    return replace(_ngram_metric("rep", n), level="set", per_text=per_text, finish=repetition.rep)
+    return replace(
+        _ngram_metric("rep", n),
+        level="set",
+        headline=2 if n == 4 else None,
+        drawn=True,
+        per_text=_counts(n, drop_last=drop_last),
+        finish=repetition.rep,
+    )
 
 
 def diversity(*, drop_last: bool = False) -> Metric:
@@ -54,6 +66,8 @@ def diversity(*, drop_last: bool = False) -> Metric:
         name="diversity",
         level="set",
         direction="higher",
+        group="repetition",
+        headline=1,
         per_text=_counts(2, 3, 4, drop_last=drop_last),
         finish=repetition.diversity,
         missing="no text has 4 {unit}",
@@ -67,6 +81,7 @@ def set_distinct(n: int) -> SetMetric:
     return SetMetric(
         name=f"set_distinct_{n}",
         direction="higher",
+        group="the whole set",
         prepare=partial(sets.distinct, n=n),
         missing=f"no text has {n} {{unit}}",
         by_unit=True,
@@ -76,14 +91,15 @@ def set_distinct(n: int) -> SetMetric:
 
 
 REPETITION: tuple[AnyMetric, ...] = (
-    *map(distinct, (1, 2, 3, 4)),
-    *map(seq_rep, (2, 3, 4)),
-    *map(rep, (2, 3, 4)),
     diversity(),
+    *map(rep, (2, 3, 4)),
+    *map(seq_rep, (2, 3, 4)),
+    *map(distinct, (1, 2, 3, 4)),
     Metric(
         name="longest_repeat",
         level="text",
         direction="lower",
+        group="repetition",
         unit="{unit}",
         per_text=lambda text: (float(repetition.longest_repeat(text.units)),),
         by_unit=True,
@@ -93,6 +109,8 @@ REPETITION: tuple[AnyMetric, ...] = (
         name="loop_share",
         level="text",
         direction="lower",
+        group="repetition",
+        headline=3,
         per_text=lambda text: (float(repetition.loop_period(text.units) is not None),),
         by_unit=True,
         share=True,
@@ -102,6 +120,7 @@ REPETITION: tuple[AnyMetric, ...] = (
         name="loop_onset",
         level="text",
         direction="none",
+        group="repetition",
         unit="{unit}",
         per_text=_loop_onset,
         missing="no text ends in a loop",
@@ -112,12 +131,18 @@ REPETITION: tuple[AnyMetric, ...] = (
     SetMetric(
         name="ead",
         direction="higher",
+        group="the whole set",
         prepare=sets.ead,
         missing="no text has a token",
         by_unit=True,
         repeats=True,
     ),
     SetMetric(
-        name="zipf", direction="none", prepare=sets.zipf, missing="no two ranks of {unit} to compare", by_unit=True
+        name="zipf",
+        direction="none",
+        group="the whole set",
+        prepare=sets.zipf,
+        missing="no two ranks of {unit} to compare",
+        by_unit=True,
     ),
 )

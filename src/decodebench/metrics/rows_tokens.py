@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from decodebench.metrics import drafts, humans, surprisal
 from decodebench.metrics.corpus import Stats, Text
-from decodebench.metrics.kinds import AnyMetric, Metric, Need
+from decodebench.metrics.kinds import AnyMetric, Group, Metric, Need
 from decodebench.records import Direction, Reading
 from decodebench.stats import Finish, identity
 
@@ -19,13 +19,18 @@ def _of_tokens(
     unit: str = "1",
     missing: str = "no text has a token",
     needs: Need = "logprobs",
+    headline: int | None = None,
+    drawn: bool = True,
 ) -> Metric:
     """A ratio of sums over the tokens of all texts; without a `finish`, a value of each text."""
     return Metric(
         name=name,
         level="set" if finish else "text",
         direction="none",
+        group="likelihood",
         unit=unit,
+        headline=headline,
+        drawn=drawn,
         per_text=per_text,
         finish=finish or identity,
         missing=missing,
@@ -44,7 +49,9 @@ def _share(name: str, direction: Direction, of: Callable[[Text], bool], *needs: 
     def per_text(text: Text) -> Stats | None:
         return None if needs and text.generation.finish_reason == "end" else (float(of(text)),)
 
-    return Metric(name=name, level="text", direction=direction, per_text=per_text, share=True, needs=needs)
+    return Metric(
+        name=name, level="text", direction=direction, group="length", per_text=per_text, share=True, needs=needs
+    )
 
 
 def _own(text: Text) -> Stats:
@@ -68,13 +75,18 @@ def _cosine(reading: Reading) -> Stats | None:
 _scorer_sum = _read(lambda reading: surprisal.logprob_sum(reading.token_logprobs))
 
 LIKELIHOOD: tuple[AnyMetric, ...] = (
-    _of_tokens("perplexity", _own, surprisal.perplexity),
-    _of_tokens("perplexity_text", lambda text: surprisal.text_perplexity(text.generation.token_logprobs)),
+    _of_tokens("perplexity", _own, surprisal.perplexity, headline=4),
+    _of_tokens("perplexity_text", lambda text: surprisal.text_perplexity(text.generation.token_logprobs), drawn=False),
     _of_tokens("surprisal", _own, surprisal.mean_surprisal, unit="nats"),
-    _of_tokens("surprisal_text", lambda text: surprisal.text_surprisal(text.generation.token_logprobs), unit="nats"),
+    _of_tokens(
+        "surprisal_text",
+        lambda text: surprisal.text_surprisal(text.generation.token_logprobs),
+        unit="nats",
+        drawn=False,
+    ),
     _of_tokens("bits_per_character", _own_bits, surprisal.ratio, unit="bits", missing=NO_CHARACTER),
     _of_tokens("scorer_perplexity", _scorer_sum, surprisal.perplexity, needs="reading"),
-    _of_tokens("scorer_surprisal", _scorer_sum, surprisal.mean_surprisal, unit="nats", needs="reading"),
+    _of_tokens("scorer_surprisal", _scorer_sum, surprisal.mean_surprisal, unit="nats", needs="reading", drawn=False),
     _of_tokens(
         "scorer_bits_per_character",
         _scorer_bits,
@@ -100,6 +112,8 @@ LENGTH: tuple[AnyMetric, ...] = (
         name="length",
         level="text",
         direction="none",
+        group="length",
+        headline=8,
         unit="{unit}",
         per_text=lambda text: (float(len(text.units)),),
         by_unit=True,
@@ -110,12 +124,13 @@ LENGTH: tuple[AnyMetric, ...] = (
 )
 
 
-def _cost(name: str, direction: Direction, of: Callable[[Text], int]) -> Metric:
+def _cost(name: str, direction: Direction, group: Group, of: Callable[[Text], int]) -> Metric:
     """A sum over all that was returned for a prompt."""
     return Metric(
         name=name,
         level="prompt",
         direction=direction,
+        group=group,
         unit="tokens",
         per_text=lambda text: (float(of(text)),),
         needs=("generated",),
@@ -123,12 +138,13 @@ def _cost(name: str, direction: Direction, of: Callable[[Text], int]) -> Metric:
 
 
 COST: tuple[AnyMetric, ...] = (
-    _cost("delivered_tokens", "none", lambda text: text.generation.delivered_tokens),
-    _cost("computed_tokens", "lower", lambda text: text.generation.computed_tokens),
+    _cost("delivered_tokens", "none", "length", lambda text: text.generation.delivered_tokens),
+    _cost("computed_tokens", "lower", "cost", lambda text: text.generation.computed_tokens),
     Metric(
         name="acceptance_rate",
         level="set",
         direction="higher",
+        group="cost",
         per_text=lambda text: drafts.accepted_counts(text.generation),
         finish=surprisal.ratio,
         missing="no token was drafted",
@@ -138,6 +154,7 @@ COST: tuple[AnyMetric, ...] = (
         name="tokens_per_forward",
         level="set",
         direction="higher",
+        group="cost",
         unit="tokens",
         per_text=lambda text: drafts.delivered_counts(text.generation),
         finish=surprisal.ratio,

@@ -1,4 +1,4 @@
-"""The table of metrics, in the order in which they are reported (docs/metrics.md explains every row)."""
+"""The table of metrics, each group in the order in which it is reported (docs/metrics.md explains every row)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from functools import partial
 
 from decodebench.errors import ConfigError
 from decodebench.metrics import rows_repetition, sets
-from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric, named
+from decodebench.metrics.kinds import HUMAN_GROUP, AnyMetric, Metric, SetMetric, named
 from decodebench.metrics.options import MetricsConfig
 from decodebench.metrics.rows_between import BETWEEN, HUMAN
 from decodebench.metrics.rows_repetition import REPETITION
@@ -46,6 +46,7 @@ def distance_from_human(metric: Metric) -> SetMetric:
     return SetMetric(
         name=f"{metric.name}_w1",
         direction="lower",
+        group=HUMAN_GROUP,
         unit=metric.unit,
         version=metric.version,
         prepare=partial(sets.human_distance, per_text=metric.per_text),

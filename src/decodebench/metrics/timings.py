@@ -9,20 +9,17 @@ from typing import Literal
 import numpy as np
 
 from decodebench.errors import StoreError
+from decodebench.metrics.kinds import MetricRow
 from decodebench.metrics.scored import Scored
-from decodebench.records import Direction, Measurement, Timing
+from decodebench.records import Measurement, Timing
 from decodebench.stats import mean_interval, no_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimingMetric:
+class TimingMetric(MetricRow):
     """One metric of timed calls. `per_call` reads one call (None: `why` says why); `level` `call` averages over prompts
     the median of each one's rounds (robust against one slow round), `peak` is the largest of all calls."""
 
-    name: str
-    unit: str
-    direction: Direction
-    version: str
     level: Literal["call", "peak"]
     per_call: Callable[[Timing], float | None]
     why: Callable[[Timing], str | None] = lambda timing: None
@@ -37,20 +34,35 @@ TIMING_METRICS: tuple[TimingMetric, ...] = (
         name="ttft_s",
         unit="s",
         direction="lower",
-        version="1",
+        group="cost",
+        headline=7,
         level="call",
         per_call=lambda timing: timing.ttft_s,
         why=lambda timing: timing.ttft_reason,
     ),
     TimingMetric(
-        name="e2e_s", unit="s", direction="lower", version="1", level="call", per_call=lambda timing: timing.e2e_s
+        name="e2e_s",
+        unit="s",
+        direction="lower",
+        group="cost",
+        headline=5,
+        level="call",
+        per_call=lambda timing: timing.e2e_s,
     ),
-    TimingMetric(name="tok_per_s", unit="tok/s", direction="higher", version="1", level="call", per_call=_tok_per_s),
+    TimingMetric(
+        name="tok_per_s",
+        unit="tok/s",
+        direction="higher",
+        group="cost",
+        headline=6,
+        level="call",
+        per_call=_tok_per_s,
+    ),
     TimingMetric(
         name="peak_bytes",
         unit="bytes",
         direction="lower",
-        version="1",
+        group="cost",
         level="peak",
         per_call=lambda timing: timing.peak_bytes,
         why=lambda timing: timing.peak_reason,

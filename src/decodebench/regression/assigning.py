@@ -1,20 +1,17 @@
 """Which rule judges what: rules matched with the arms and metrics of a baseline. A rule that would judge nothing is an
 error, since nobody would notice."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from functools import lru_cache
 
 from decodebench.errors import allowed_names
-from decodebench.metrics import COMPATS, METRICS, TIMING_METRICS, UNITS, AnyMetric, Metric, SetMetric
+from decodebench.metrics import TIMING_METRICS, AnyMetric, Metric, SetMetric, TimingMetric, read_name
 from decodebench.regression.baseline import Baseline, BaselineArm
 from decodebench.regression.matching import Pair
 from decodebench.regression.rules import FAILED_CELLS, Rule
 
-_SUFFIX = re.compile(rf"_(?:first\d+|{'|'.join({*UNITS, *COMPATS} - {'tokens'})})$")
 _TIMED = tuple(metric.name for metric in TIMING_METRICS)
 
 
@@ -27,13 +24,10 @@ class Task:
     metric: str
 
 
-@lru_cache(maxsize=1024)
 def metric_named(name: str) -> AnyMetric | None:
-    """The row of the table of metrics that a name is made of (rep_4_first32_words: rep_4); None for other names."""
-    table = {metric.name: metric for metric in METRICS}
-    while name not in table and _SUFFIX.search(name):
-        name = _SUFFIX.sub("", name)
-    return table.get(name)
+    """The metric of texts that has this name, or that was measured in it (rep_4_first32_words: rep_4); else None."""
+    read = read_name(name)
+    return None if read.is_distance or isinstance(read.row, TimingMetric) else read.row
 
 
 def assign(rules: Sequence[Rule], pairs: Sequence[Pair], baseline: Baseline, run: Baseline) -> list[Task]:

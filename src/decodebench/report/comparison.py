@@ -1,6 +1,5 @@
 """One row for each cell, one value for each metric: the shape that tables, plots and pages share."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,73 +7,11 @@ from typing import Any
 import pandas as pd
 
 from decodebench.errors import StoreError, one_line
+from decodebench.metrics import MetricName, read_name
 from decodebench.records import HUMAN, Direction, Measurement
 from decodebench.report.folder import Run
 from decodebench.report.formats import ARROWS
 from decodebench.store import labels
-
-HEADLINE = (
-    "diversity",
-    "rep_4",
-    "loop_share",
-    "perplexity",
-    "e2e_s",
-    "tok_per_s",
-    "ttft_s",
-    "length",
-    "distinct_2",
-)
-"""The metrics of the short table, the most telling first."""
-GROUPS = {
-    "repetition": (
-        "diversity",
-        *(f"rep_{n}" for n in (2, 3, 4)),
-        *(f"seq_rep_{n}" for n in (2, 3, 4)),
-        *(f"distinct_{n}" for n in (1, 2, 3, 4)),
-        "longest_repeat",
-        "loop_share",
-        "loop_onset",
-    ),
-    "the whole set": (
-        *(f"set_distinct_{n}" for n in (1, 2, 3, 4)),
-        "ead",
-        "zipf",
-        "compression_ratio",
-        "vendi",
-    ),
-    "between samples": (
-        "self_bleu",
-        *(f"pair_distinct_{n}" for n in (2, 3, 4)),
-        "distinct_texts",
-        "vendi_samples",
-    ),
-    "likelihood": (
-        "perplexity",
-        "perplexity_text",
-        "surprisal",
-        "surprisal_text",
-        "bits_per_character",
-        "scorer_perplexity",
-        "scorer_surprisal",
-        "scorer_bits_per_character",
-        "entropy",
-        "entropy_gap",
-        "coherence",
-        "prompt_cosine",
-    ),
-    "length": ("length", "eos_share", "truncated_share", "empty_share", "delivered_tokens"),
-    "cost": ("computed_tokens", "acceptance_rate", "tokens_per_forward", "ttft_s", "e2e_s", "tok_per_s", "peak_bytes"),
-    "against people's texts": ("mauve",),
-}
-"""The metrics in the order in which they are shown, in groups; any other metric comes last, as `other`."""
-NOT_DRAWN = ("seq_rep", "distinct", "pair_distinct", "perplexity_text", "surprisal_text", "scorer_surprisal")
-"""What says in a panel of its own what another panel says already; so do the variants of a metric."""
-LEADING = re.compile(r"(.+)_first\d+(_simctg)?")
-LEADING_GROUP = "on the first units alone"
-DISTANCE = re.compile(r"(.+)_w1")
-HUMAN_GROUP = "against people's texts"
-UNIT_SUFFIXES = ("", "_characters", "_jamo", "_words", "_morphemes")
-"""Behind the names of metrics that depend on the unit: nothing where that is tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,48 +30,23 @@ class Metric:
     @property
     def unit_shown(self) -> str:
         """The unit to write beside the name: nothing where there is no dimension, or where the name ends in it."""
-        named = self._base.endswith(self.unit.replace("/", "_per_"))
+        named = self.known.without_unit.endswith(self.unit.replace("/", "_per_"))
         return "" if self.unit == "1" or named else self.unit
 
     @property
     def group(self) -> str:
-        """The group of GROUPS that it belongs to, or `other`."""
-        if LEADING.fullmatch(self._base):
-            return LEADING_GROUP
-        if DISTANCE.fullmatch(self._base):
-            return HUMAN_GROUP
-        return next((group for group, names in GROUPS.items() if self._core in names), "other")
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Where it comes: by the order of the groups, then within them."""
-        groups, names = [*GROUPS, LEADING_GROUP, "other"], [name for names in GROUPS.values() for name in names]
-        return groups.index(self.group), names.index(self._core) if self._core in names else len(names)
+        """What it is shown with."""
+        return self.known.group
 
     @property
     def is_drawn(self) -> bool:
         """Whether it gets a panel of its own; the tables have all of them."""
-        return self._base == self._core and re.sub(r"_\d+$", "", self._core) not in NOT_DRAWN
+        return self.known.drawn
 
     @property
-    def plain(self) -> str:
-        """The name without unit and way of counting: that of a column of the short table."""
-        return self._base.removesuffix("_simctg")
-
-    @property
-    def _base(self) -> str:
-        """The name without the unit that it was counted in."""
-        unit = next((suffix for suffix in UNIT_SUFFIXES if suffix and self.name.endswith(suffix)), "")
-        return self.name.removesuffix(unit)
-
-    @property
-    def _core(self) -> str:
-        """The name of the metric that this one is a variant of: on leading units, as a distance, counted otherwise."""
-        base = self._base
-        for variant in (LEADING, DISTANCE):
-            if found := variant.fullmatch(base):
-                base = found[1]
-        return base.removesuffix("_simctg")
+    def known(self) -> MetricName:
+        """What the tables of metrics know of it, by its name."""
+        return read_name(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,21 +80,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The cells in the order of the manifest, human references last, and every metric in the order of GROUPS."""
+    """The cells in the order of the manifest, human references last, and every metric by group."""
 
     rows: tuple[Row, ...]
     metrics: tuple[Metric, ...]
 
     def find(self, *names: str) -> Metric | None:
         """The first of these metrics that has a value in some cell, whatever unit it was counted in."""
-        of_name = (metric for name in names for metric in self.measured if metric.plain == name)
+        of_name = (metric for name in names for metric in self.measured if metric.known.plain == name)
         return next(of_name, None)
 
     @property
     def headline(self) -> tuple[Metric, ...]:
-        """The metrics of the short table: those of HEADLINE that were measured, else the first eight."""
-        found = [m for name in HEADLINE for m in self.measured if m.plain == name]
-        return tuple(found) or self.measured[:8] or self.metrics[:8]
+        """The metrics of the short table: those with a place there that were measured, else the first eight."""
+        found = [(m.known.headline, m) for m in self.measured if m.known.headline]
+        return tuple(m for _, m in sorted(found, key=lambda placed: placed[0])) or self.measured[:8] or self.metrics[:8]
 
     @property
     def measured(self) -> tuple[Metric, ...]:
@@ -244,7 +156,7 @@ def compare(run: Run) -> Comparison:
         )
         for cell in (*run.manifest["cells"], *(run.manifest.get("references") or ()))
     ]
-    ordered = tuple(sorted(metrics.values(), key=lambda metric: metric.place))
+    ordered = tuple(sorted(metrics.values(), key=lambda metric: metric.known.place))
     return Comparison(rows=(*rows, *_unlisted(errors)), metrics=ordered)
 
 

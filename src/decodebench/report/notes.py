@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from decodebench.errors import one_line
 from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.formats import MISSING, number, superscript
+from decodebench.stats import CONFIDENCE
 
-CONFIDENCE_PERCENT = 95
-"""What intervals cover: `stats.CONFIDENCE`, not imported since it would bring scipy into a stage that only reads."""
+CONFIDENCE_PERCENT = round(100 * CONFIDENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

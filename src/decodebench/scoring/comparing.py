@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from decodebench.errors import ConfigError, allowed_names
-from decodebench.metrics import COMPATS, UNITS, Scored
+from decodebench.metrics import Scored, read_name
 from decodebench.records import HUMAN, Difference, Direction, Rank
 from decodebench.stats import (
     Array,
@@ -223,8 +223,8 @@ def _chosen(arms: Sequence[Arm], rank_by: Sequence[str] | None) -> list[str]:
     pooled_of = {name: pooled for name in known for arm in arms[:1] if (pooled := arm.pooled(name)) is not None}
     ranked = [name for name, pooled in pooled_of.items() if pooled.direction != "none"]
     if rank_by is None:
-        by_base = {_base(name): name for name in ranked}
-        chosen = [by_base[base] for base in RANK_BY if base in by_base]
+        by_plain = {read_name(name).plain: name for name in ranked}
+        chosen = [by_plain[plain] for plain in RANK_BY if plain in by_plain]
         return [name for name in chosen if any(_value(arm, name) is not None for arm in arms)]
     for name in rank_by:
         usable = [other for other in ranked if any(_value(arm, other) is not None for arm in arms)]
@@ -235,13 +235,6 @@ def _chosen(arms: Sequence[Arm], rank_by: Sequence[str] | None) -> list[str]:
                 f"that have a value and a direction, such as {', '.join(near)}"
             )
     return list(dict.fromkeys(rank_by))
-
-
-def _base(name: str) -> str:
-    """The name without the unit that it was counted in, and without the script that it was counted like."""
-    for suffix in (*UNITS, *COMPATS):
-        name = name.removesuffix(f"_{suffix}")
-    return name
 
 
 def _value(arm: Arm, name: str) -> float | None:
