@@ -158,6 +158,13 @@ def test_the_check_tells_a_folder_in_a_folder_from_the_one_around_it() -> None:
     assert [folder_of(name) for name in names] == ["strategies/step", "strategies", "report"]
 
 
+def test_tests_stand_as_the_code_stands() -> None:
+    files = {path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("*.py")}
+    folders = {path.parent.as_posix() for path in files} - {".", "support"}
+    assert folders <= {*TABLE}
+    assert {path for path in files if path.parts[0] == "support" and path.name.startswith("test_")} == set()
+
+
 @pytest.mark.parametrize("folder", ["store", "prompts", "stats", "metrics", "given", "scoring", "report"])
 def test_what_reads_stored_runs_names_no_torch(folder: str) -> None:
     files = [path for module, path in MODULES.items() if folder_of(module) == folder]
