@@ -12,6 +12,7 @@ from decodebench.strategies.diverse_beam import DiverseBeam
 from decodebench.strategies.dola import DoLa
 from decodebench.strategies.greedy import Greedy
 from decodebench.strategies.guidance import guided
+from decodebench.strategies.lengths import most_new_tokens, new_token_limit
 from decodebench.strategies.penalty_texts import check_penalties, penalty_fields
 from decodebench.strategies.sampling import (
     XTC,
@@ -71,5 +72,7 @@ __all__ = [
     "View",
     "check_penalties",
     "guided",
+    "most_new_tokens",
+    "new_token_limit",
     "penalty_fields",
 ]
