@@ -9,6 +9,7 @@ from decodebench.models import SELF, LoadedModel, decode, fastest_exact_products
 from decodebench.plan import Job, reference_id
 from decodebench.reading import Item, prompt_tokens, read_texts, text_tokens
 from decodebench.records import HUMAN, Generation, Prompt
+from decodebench.strategies import most_new_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,7 @@ def _given(
 ) -> Generation:
     """A reference as a text, cut to the longest that the cells may generate; its log-probs are still to come."""
     before = len(prompt_tokens(loaded, prompt.text, job.template))
-    room = [[n for n in (new, None if total is None else total - before) if n is not None] for new, total in limits]
-    longest = max(min(numbers) for numbers in room)
+    longest = max(most_new_tokens(new, total, before) for new, total in limits)
     token_ids = text_tokens(loaded, reference)
     kept = token_ids[:longest]
     return Generation(

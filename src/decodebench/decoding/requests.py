@@ -1,6 +1,6 @@
 """cells -> requests: what only the loaded model can tell of a cell, its tokens, ends, limits and what does not fit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from decodebench.models import LoadedModel, context_length, encode, load_second,
 from decodebench.plan import Job
 from decodebench.records import Prompt
 from decodebench.store import Key
-from decodebench.strategies import check_penalties, guided
+from decodebench.strategies import check_penalties, guided, new_token_limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,8 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     requests = []
     for prompt in job.prompts:
         ids = encode(loaded, prompt.text, job.template)
-        limit = new_token_limit(job, prompt, ids, loaded.context_length)
+        limit = new_token_limit(strategy, len(ids), f"prompt {prompt.id}", PromptError)
+        _check_prompt(job, prompt, len(ids), limit, loaded.context_length)
         longest = max(map(len, strategy.row_prompts(ids, facts)))
         _check_context("strategy.negative_prompt", longest, limit, loaded.context_length)
         if second is not None:
@@ -92,28 +93,19 @@ def stop_ids(job: Job, loaded: LoadedModel) -> tuple[int, ...]:
     return tuple(eos)
 
 
-def new_token_limit(job: Job, prompt: Prompt, ids: Sequence[int], context_length: int | None) -> int:
-    """How many tokens a prompt may be continued by. Raises PromptError where nothing fits the limits or the context."""
-    strategy = job.strategy
-    limits = [n for n in (strategy.max_new_tokens, _minus(strategy.max_total_tokens, len(ids))) if n is not None]
-    limit = min(limits)
-    if limit < max(1, strategy.min_new_tokens):
+def _check_prompt(job: Job, prompt: Prompt, length: int, limit: int, context: int | None) -> None:
+    """Raise PromptError where a prompt of so many tokens leaves a context too small for the new ones."""
+    if context is not None and length >= context:
         raise PromptError(
-            f"strategy.max_total_tokens={strategy.max_total_tokens}: prompt {prompt.id} has {len(ids)} tokens; "
-            f"allowed is {len(ids) + max(1, strategy.min_new_tokens)} or more"
+            f"prompts={job.cell.prompts}: prompt {prompt.id} alone has {length} tokens, and the context of "
+            f"model={job.model.name} only {context}; allowed are shorter prompts, or a longer context"
         )
-    if context_length is not None and len(ids) >= context_length:
+    if context is not None and length + limit > context:
         raise PromptError(
-            f"prompts={job.cell.prompts}: prompt {prompt.id} alone has {len(ids)} tokens, and the context of "
-            f"model={job.model.name} only {context_length}; allowed are shorter prompts, or a longer context"
+            f"prompts={job.cell.prompts}: prompt {prompt.id} has {length} tokens, with {limit} new ones "
+            f"{length + limit}: more than the {context} of the context of model={job.model.name}; allowed is "
+            f"strategy.max_new_tokens up to {context - length}"
         )
-    if context_length is not None and len(ids) + limit > context_length:
-        raise PromptError(
-            f"prompts={job.cell.prompts}: prompt {prompt.id} has {len(ids)} tokens, with {limit} new ones "
-            f"{len(ids) + limit}: more than the {context_length} of the context of model={job.model.name}; allowed is "
-            f"strategy.max_new_tokens up to {context_length - len(ids)}"
-        )
-    return limit
 
 
 def _check_context(what: str, length: int, limit: int, context: int | None) -> None:
@@ -123,7 +115,3 @@ def _check_context(what: str, length: int, limit: int, context: int | None) -> N
             f"{what}: {length} tokens to start from and {limit} new ones are more than the context of {context}; "
             f"allowed is strategy.max_new_tokens up to {context - length}, or fewer tokens to start from"
         )
-
-
-def _minus(total: int | None, prompt_length: int) -> int | None:
-    return None if total is None else total - prompt_length

@@ -15,7 +15,7 @@ from torch import Tensor
 from decodebench.engine import Decoder, Forward, Outcome, Request, choose_rows, make_paired
 from decodebench.errors import ConfigError, DecodebenchError
 from decodebench.models import context_length, facts_of, vocabulary
-from decodebench.strategies import Strategy, check_penalties, guided, penalty_fields
+from decodebench.strategies import Strategy, check_penalties, guided, new_token_limit, penalty_fields
 from decodebench.strategies.step import ModelFacts, Moves, State, View
 
 _OURS_ALONE = ("presence_penalty", "frequency_penalty", "dry_multiplier")
@@ -270,15 +270,8 @@ def _eos_ids(strategy: Strategy, model: Any, tokenizer: Any, generation_config: 
 
 
 def _limit(strategy: Strategy, prompt_length: int, context: int | None) -> int:
-    """How many tokens a prompt is continued by, at most."""
-    total = strategy.max_total_tokens
-    limits = (strategy.max_new_tokens, None if total is None else total - prompt_length)
-    limit = min(n for n in limits if n is not None)
-    if limit < max(1, strategy.min_new_tokens):
-        raise ConfigError(
-            f"strategy.max_total_tokens={total}: a prompt has {prompt_length} tokens; "
-            f"allowed is {prompt_length + max(1, strategy.min_new_tokens)} or more"
-        )
+    """How many tokens a prompt is continued by, at most. Raises ConfigError where that does not fit the context."""
+    limit = new_token_limit(strategy, prompt_length)
     if context is not None and prompt_length + limit > context:
         raise ConfigError(
             f"strategy.max_new_tokens={strategy.max_new_tokens}: a prompt has {prompt_length} tokens, the context "

@@ -8,7 +8,6 @@ copies everything at each step; here a step writes one column.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -19,10 +18,10 @@ KeyValues = tuple[Tensor, Tensor]
 
 
 class PackedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer: buffers of [slots, heads, columns, head size], of which `rows` and `used` columns are in use.
+    """One layer: buffers of [slots, heads, columns, head size], of which the model sees `rows` and `shown` columns.
 
-    With `at_1`, a tensor that has the write column, the model sees `used` columns whatever that column is, and nothing
-    here depends on it: such a step can be captured.
+    A step writes column `at`: a number, or a tensor [1] that has it. Nothing here depends on what is in such a tensor,
+    so that the step can be captured.
     """
 
     is_sliding = False
@@ -35,29 +34,28 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.values = value.new_empty(slots, value.shape[0], columns, value.shape[2])
         self.is_initialized = True
         self.rows = 0
-        self.used = 0
-        self.at_1: Tensor | None = None
+        self.shown = 0
+        self.at: int | Tensor = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing to do: the buffers exist from the start."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> KeyValues:
-        if self.at_1 is not None:
-            keys, values = self.keys[: self.rows], self.values[: self.rows]
-            keys.index_copy_(2, self.at_1, key_states.to(keys.dtype))
-            values.index_copy_(2, self.at_1, value_states.to(values.dtype))
-            return keys[:, :, : self.used], values[:, :, : self.used]
-        end = self.used + key_states.shape[2]
-        self.keys[: self.rows, :, self.used : end] = key_states
-        self.values[: self.rows, :, self.used : end] = value_states
-        return self.keys[: self.rows, :, :end], self.values[: self.rows, :, :end]
+        keys, values = self.keys[: self.rows, :, : self.shown], self.values[: self.rows, :, : self.shown]
+        if isinstance(self.at, int):
+            keys[:, :, self.at : self.at + 1] = key_states
+            values[:, :, self.at : self.at + 1] = value_states
+        else:
+            keys.index_copy_(2, self.at, key_states.to(keys.dtype))
+            values.index_copy_(2, self.at, value_states.to(values.dtype))
+        return keys, values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return (self.used if self.at_1 is not None else self.used + query_length), 0
+        return self.shown, 0
 
     def get_seq_length(self) -> Any:
         """Tokens before the step: a number, or a tensor of one where transformers' own static cache has one too."""
-        return self.used if self.at_1 is None else self.at_1[0]
+        return self.at if isinstance(self.at, int) else self.at[0]
 
     def get_max_length(self) -> int:
         return -1
@@ -97,17 +95,13 @@ class PackedCache:
             yield layer.keys
             yield layer.values
 
-    def view(self, rows: int) -> Cache:
-        """The first `rows` rows as the cache object that a transformers model takes."""
-        return self._seen(rows, self.column, None)
+    def view(self, rows: int, shown: int, at: int | Tensor) -> Cache:
+        """The first `rows` rows and `shown` columns as the cache object that a transformers model takes.
 
-    def fixed_view(self, rows: int, columns: int, at_1: Tensor) -> Cache:
-        """The same for a step that may be captured: the write column is in `at_1`, [1], and all `columns` are shown."""
-        return self._seen(rows, columns, at_1)
-
-    def _seen(self, rows: int, used: int, at_1: Tensor | None) -> Cache:
+        `at` is the write column: a number, or a tensor [1] that has it for a step that may be captured.
+        """
         for layer in self.layers:
-            layer.rows, layer.used, layer.at_1 = rows, used, at_1
+            layer.rows, layer.shown, layer.at = rows, shown, at
         return Cache(layers=list(self.layers))
 
     def written(self, rows: int) -> None:
@@ -190,8 +184,3 @@ def layer_key_values(cache: Cache) -> list[list[KeyValues]] | None:
     if not layers:
         return None
     return [[(k[row], v[row]) for k, v in layers] for row in range(layers[0][0].shape[0])]
-
-
-def pad_columns(length_N: Tensor, column: int) -> Tensor:
-    """The 2-D attention mask of left-padded rows: 1 where a row has a token, [N, column]."""
-    return (torch.arange(column, device=length_N.device)[None, :] >= column - length_N[:, None]).to(torch.int64)

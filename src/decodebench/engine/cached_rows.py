@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from decodebench.engine.cache import PackedCache, layer_key_values, pad_columns
-from decodebench.engine.graphs import Said, StepGraphs, padded_rows
+from decodebench.engine.cache import PackedCache, layer_key_values
+from decodebench.engine.decode_step import Said, run_step, step_numbers
+from decodebench.engine.graphs import StepGraphs, padded_rows
 from decodebench.engine.head import OwnHead
 from decodebench.engine.rows import Prefix, Rows
 
@@ -104,7 +105,7 @@ class CachedRows(Rows):
         if self._graphs:
             last_NX, hidden = self._graphs.step(self._step, cache, fed, length)
         else:
-            last_NX, hidden = self._feed(cache, fed, length)
+            last_NX, hidden = run_step(self._step, cache, step_numbers(fed, length, cache.column, self.device))
         logits_NV = self._head.logits(last_NX[:count]) if self._head else last_NX[:count]
         cache.written(count)
         self._length = [n + 1 for n in length]
@@ -117,17 +118,6 @@ class CachedRows(Rows):
     def _slots(self, rows: int) -> int:
         """The slots of the cache that a step of so many rows writes to."""
         return padded_rows(rows) if self._graphs else rows
-
-    def _feed(self, cache: PackedCache, fed: Sequence[int], length: Sequence[int]) -> Said:
-        """One forward pass over the first rows of the cache."""
-        length_N = self._tensor(length)
-        return self._step(
-            self._tensor(fed)[:, None],
-            past_key_values=cache.view(len(fed)),
-            attention_mask=pad_columns(length_N + 1, cache.column + 1),
-            position_ids=length_N[:, None],
-            use_cache=True,
-        )
 
     def _step(self, ids_N1: Tensor, **inputs: Any) -> Said:
         out = self._forward(ids_N1, network=self._head.base if self._head else None, **inputs)

@@ -8,7 +8,6 @@ differs from step to step is in one small tensor: tokens, lengths, write column.
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +15,8 @@ import torch
 from torch import Tensor
 
 from decodebench.engine.cache import PackedCache
+from decodebench.engine.decode_step import Network, Said, run_step, step_numbers
 from decodebench.errors import one_line
-from decodebench.strategies.step import upload
-
-Said = tuple[Tensor, dict[int, Tensor]]
-"""What a forward pass gives at the last position: what the head reads, or logits, [N, X]; hidden states by layer."""
-
-Network = Callable[..., Said]
-"""A forward pass: token ids [N, 1] and named inputs -> what it said."""
 
 _CAPTURED_AT = 3
 """A capture takes as long as a few steps: the third step of a shape is captured, most of its kind are still to come."""
@@ -64,15 +57,15 @@ class StepGraphs:
             self._memory = cache.memory
             self._drop()
         rows = padded_rows(len(fed))
-        shape = rows, min(_padded(cache.column + 1, least=32), cache.columns)
-        nothing = [0] * (rows - len(fed))
-        numbers = upload([*fed, *nothing, *length, *nothing, cache.column], self._device)
+        columns = min(_padded(cache.column + 1, least=32), cache.columns)
+        shape = rows, columns
+        numbers = step_numbers(fed, length, cache.column, self._device, rows)
         self._seen[shape] += 1
         if shape not in self._captured and self._seen[shape] >= _CAPTURED_AT and self.failure is None:
             self._capture(network, cache, numbers, *shape)
         captured = self._captured.get(shape)
         if captured is None:
-            return self._run(network, cache, numbers, *shape)
+            return run_step(network, cache, numbers, columns)
         captured.numbers.copy_(numbers)
         captured.graph.replay()
         return captured.said
@@ -86,7 +79,7 @@ class StepGraphs:
         pool = next((c.graph.pool() for c in self._captured.values()), None)
         try:
             with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=pool, stream=self._stream):
-                said = self._run_without_waits(network, cache, own, rows, columns)
+                said = self._run_without_waits(network, cache, own, columns)
         except RuntimeError as error:  # memory that ran out, too: without graphs it may be enough
             torch.cuda.set_stream(before)  # which a capture that breaks off does not do
             self._drop()
@@ -100,30 +93,16 @@ class StepGraphs:
         kept = self._captured.values()
         return len(kept) > _MOST_GRAPHS or sum(captured.nbytes for captured in kept) > _MOST_BYTES
 
-    def _run_without_waits(
-        self, network: Network, cache: PackedCache, numbers: Tensor, rows: int, columns: int
-    ) -> Said:
+    def _run_without_waits(self, network: Network, cache: PackedCache, numbers: Tensor, columns: int) -> Said:
         """A wait within a capture breaks it, and torch's allocator with it: torch raises an error before it waits."""
         mode = torch.cuda.get_sync_debug_mode()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a prototype that does not find every wait
             torch.cuda.set_sync_debug_mode("error")
         try:
-            return self._run(network, cache, numbers, rows, columns)
+            return run_step(network, cache, numbers, columns)
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-
-    def _run(self, network: Network, cache: PackedCache, numbers: Tensor, rows: int, columns: int) -> Said:
-        token_N, length_N, at_1 = numbers[:rows], numbers[rows : 2 * rows], numbers[2 * rows :]
-        column_C = torch.arange(columns, device=self._device)
-        seen_NC = (column_C <= at_1) & (column_C >= at_1 - length_N[:, None])
-        return network(
-            token_N[:, None],
-            past_key_values=cache.fixed_view(rows, columns, at_1),
-            attention_mask=seen_NC.to(torch.int64),
-            position_ids=length_N[:, None],
-            use_cache=True,
-        )
 
     def _drop(self) -> None:
         """Let go of all graphs, of which one may still run."""

@@ -16,6 +16,7 @@ from decodebench.strategies.diverse_beam import DiverseBeam
 from decodebench.strategies.dola import DoLa
 from decodebench.strategies.greedy import Greedy
 from decodebench.strategies.guidance import guided
+from decodebench.strategies.lengths import most_new_tokens, new_token_limit
 from decodebench.strategies.penalty_texts import check_penalties, penalty_fields
 from decodebench.strategies.sampling import (
     XTC,
@@ -75,5 +76,7 @@ __all__ = [
     "View",
     "check_penalties",
     "guided",
+    "most_new_tokens",
+    "new_token_limit",
     "penalty_fields",
 ]
