@@ -84,6 +84,15 @@ def test_scoring() -> None:
     assert "24 texts of 50 tokens: " in printed
 
 
+def test_architectures() -> None:
+    """Of two architectures: the exit that Granite has, the cells that Gemma 3n refuses."""
+    printed = run("architectures.py", "--quick", "--only", "Gr").splitlines()
+    assert "| Granite | 5 | none | 3 of 3 | yes |" in printed
+    printed = run("architectures.py", "--quick", "--only", "Gemma 3n").splitlines()
+    assert "| Gemma 3n | 2 | contrastive_search, contrastive_decoding, dola | 3 of 3 | no |" in printed
+    assert printed[-1].startswith("- Gemma 3n: ModelError: model type gemma3n_text gives hidden states of shape [2, 2,")
+
+
 # --- benchmarks/peers.py: what it hands to other harnesses, without them ----------------------------------------------
 
 

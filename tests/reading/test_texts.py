@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CohereConfig, CohereForCausalLM
 
+from architectures import build
 from decodebench.engine import own_head
 from decodebench.errors import ModelError, PromptError
 from decodebench.models.loading import LoadedModel
-from decodebench.reading import Item, prompt_tokens, read_texts, text_tokens, texts
-from decodebench.records import Reading
+from decodebench.reading import Item, prompt_tokens, read_own, read_texts, text_tokens, texts
+from decodebench.records import Generation, Reading
 from plain_reading import CLOSE, assert_same, item, plainly
 from tiny import BOS_ID, CONTEXT_LENGTH, EOS_ID
 
@@ -82,6 +84,54 @@ def test_a_head_that_cannot_run_apart(tiny_models: dict[str, LoadedModel]) -> No
     found = read(loaded, MIXED)
     for one in MIXED:
         assert_same(found[one.prompt_id], plainly(loaded, one))
+
+
+def test_hidden_states_of_another_shape_leave_the_embeddings_out(
+    tiny_models: dict[str, LoadedModel], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Gemma 3n's are [2, N, T, H]: N texts of T tokens. What it says of the tokens can be read, and that is said once.
+
+    (By hand: the log-softmax of the model's own logits, one text at a time.)
+    """
+    loaded = replace(tiny_models["llama"], model=build("Gemma 3n"), name="three n")
+    found = read(loaded, MIXED)
+    for one in MIXED:
+        reading = found[one.prompt_id]
+        assert (reading.embedding, reading.prompt_embedding) == ((), ())
+        with torch.inference_mode():
+            logp_TV = torch.log_softmax(loaded.model(torch.tensor([one.ids])).logits[0].double(), -1)
+        expected = [float(logp_TV[at - 1, one.ids[at]]) for at in range(one.start, len(one.ids))]
+        assert reading.token_logprobs == pytest.approx(expected, **CLOSE)
+    texts = {cell: [generation(cell, ids)] for cell, ids in {"a": (7, 8, 9), "b": (5, 4)}.items()}
+    manifest = {
+        "cells": [{"id": cell, "model": "m", "prompts": "p"} for cell in texts],
+        "failed": [],
+        "prompts": {"p": {"template": None}},
+    }
+    readings = read_own(tmp_path, loaded, manifest, "m", texts)
+    assert not readings.unread
+    assert [record.message for record in caplog.records] == [
+        "scorer.id=self: model type gemma3n_text gives hidden states of shape [2, 2, 7, 32] for 2 texts of 7 tokens; "
+        "allowed is [2, 7, width]; its readings have log-probs and entropies, no embeddings"
+    ]
+
+
+def generation(cell: str, ids: tuple[int, ...]) -> Generation:
+    return Generation(
+        cell=cell,
+        model="m",
+        strategy=cell,
+        seed=0,
+        prompt_id="p",
+        sample=0,
+        prompt="She",
+        text="",
+        token_ids=ids,
+        token_logprobs=(-1.0,) * len(ids),
+        finish_reason="length",
+        delivered_tokens=len(ids),
+        computed_tokens=len(ids),
+    )
 
 
 def test_the_head_runs_apart_where_it_can(tiny: LoadedModel) -> None:

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, RepetitionPenaltyLogitsProcessor
 
-from decodebench.engine.exits import exit_logits, final_norm
 from decodebench.errors import ConfigError
 from decodebench.strategies import DoLa, Greedy, ModelFacts, Temperature, View
 from decodebench.strategies.dola import exchanged_divergence, overlap
 from engine_runs import CACHED, WHOLE, requests_of, run, view_of
-from tiny import ARCHS
 
 PROMPTS = {"a": (5, 17, 33, 4), "b": (60, 2), "c": (9, 9, 9, 41, 7, 3, 22)}
 LIMIT = 12
@@ -224,24 +222,6 @@ def test_with_only_the_likeliest_plausible_it_is_greedy():
     done = run(deep_model(), requests_of(rules, PROMPTS, limit=LIMIT, facts=FACTS))
     for name in PROMPTS:
         assert done.tokens["dola", name, 0, 0] == done.tokens["greedy", name, 0, 0]
-
-
-@pytest.mark.parametrize("arch", ARCHS)
-def test_an_exit_after_the_last_layer_is_the_models_own_head(tiny_models, arch):
-    """The state that goes into the final norm, through exit and head: the model's logits. GPT-1 has no such norm."""
-    model = tiny_models[arch].model
-    norm = final_norm(model)
-    assert (norm is None) == (arch == "gpt1")
-    if norm is None:
-        return
-    before: list[Tensor] = []
-    hook = norm.register_forward_pre_hook(lambda module, arguments: before.append(arguments[0]))
-    with torch.inference_mode():
-        logits = model(torch.tensor([[5, 6, 7, 8]])).logits[0]
-    hook.remove()
-    with torch.inference_mode():
-        assert torch.allclose(exit_logits(model, before[0][0], normed=True), logits, atol=1e-5)
-        assert not torch.allclose(exit_logits(model, before[0][0], normed=False), logits, atol=1e-2)
 
 
 def test_draws_follow_the_contrast():

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from decodebench.deploy.generate import generation_config, generation_config_fields
 from decodebench.engine import Decoder, Forward, Outcome, Request
+from decodebench.engine.exits import NOT_LOOKED_FOR, find_layers
 from decodebench.engine.rows import Rows
+from decodebench.models import vocabulary
 from decodebench.strategies import (
     MBR,
     XTC,
@@ -213,6 +215,8 @@ def run(
 ) -> Run:
     """Decode with the packed engine, on fresh rows that keep the hidden states which the strategies read."""
     layers = {*layers, *(layer for r in requests for layer in r.strategy.hidden_layers(r.facts))}
+    if layers and forward.layers is NOT_LOOKED_FOR:  # chosen by the test, which looked for none
+        forward = replace(forward, layers=find_layers(model, device, vocabulary(model)))
     rows = forward.make_rows(model, device, layers)
     result = Run(rows=rows)
 

@@ -6,9 +6,21 @@ captured as CUDA graphs by `graphs`; `probe` finds out how a model can be run, w
 """
 
 from decodebench.engine.block import Outcome, Request
+from decodebench.engine.exits import find_layers
 from decodebench.engine.loop import Decoder
 from decodebench.engine.memory import Room, room
 from decodebench.engine.paired import make_paired
 from decodebench.engine.probe import Forward, choose_rows, own_head
 
-__all__ = ["Decoder", "Forward", "Outcome", "Request", "Room", "choose_rows", "make_paired", "own_head", "room"]
+__all__ = [
+    "Decoder",
+    "Forward",
+    "Outcome",
+    "Request",
+    "Room",
+    "choose_rows",
+    "find_layers",
+    "make_paired",
+    "own_head",
+    "room",
+]

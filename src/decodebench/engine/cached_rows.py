@@ -9,6 +9,7 @@ from transformers.cache_utils import DynamicCache
 
 from decodebench.engine.cache import PackedCache, layer_key_values
 from decodebench.engine.decode_step import Said, run_step, step_numbers
+from decodebench.engine.exits import NOT_LOOKED_FOR, Layers
 from decodebench.engine.graphs import StepGraphs, padded_rows
 from decodebench.engine.head import OwnHead
 from decodebench.engine.rows import Prefix, Rows
@@ -25,10 +26,11 @@ class CachedRows(Rows):
         model: Any,
         device: torch.device,
         hidden_layers: Iterable[int] = (),
+        layers: Layers = NOT_LOOKED_FOR,
         own_head: bool = False,
         graphs: bool = False,
     ) -> None:
-        super().__init__(model, device, hidden_layers)
+        super().__init__(model, device, hidden_layers, layers)
         self._head = OwnHead(model, device) if own_head else None
         self._graphs = StepGraphs(device) if graphs else None
         self._cache: PackedCache | None = None

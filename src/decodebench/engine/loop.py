@@ -53,6 +53,7 @@ class Decoder:
             by_prompt.setdefault(request.prompt_ids, []).append(request)
         for request in chain.from_iterable(by_prompt.values()):
             with self._guarded(request.cell):
+                self._rows.refuse_unreadable(request.strategy.hidden_layers(request.facts))
                 starts = tuple(request.strategy.row_prompts(request.prompt_ids, request.facts))
                 self._pending.append((request, starts))
                 self._waiting.update(set(starts))

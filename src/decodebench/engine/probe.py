@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from decodebench.engine.cached_rows import CachedRows
+from decodebench.engine.exits import NOT_LOOKED_FOR, UNUSABLE, Layers, find_layers, logits_distance, product_tolerance
 from decodebench.engine.head import OwnHead
 from decodebench.engine.rows import Rows
 from decodebench.engine.whole_rows import WholeRows
@@ -21,20 +22,14 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _TOLERANCE_HALF = 0.1
 """How far cached logits may be from plain ones, as a share of the plain logits' range in that row."""
 
-_UNUSABLE = (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError)
-"""What a model may raise on a path that is not for it."""
-
-_HEAD_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
-_HEAD_TOLERANCE_HALF = 4e-3
-"""How far the head run apart may be from the model's own: it is the same product, unless the model does more to it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """How the model is run: `path` is "cached" or "whole sequence", with the reason and the measured errors.
 
     `kv_bytes_per_token` is what a token takes in the cache; None without one. `own_head`: the output head runs apart
-    from the model, which is faster. `graphs`: decode steps are captured as CUDA graphs, with the reason.
+    from the model, which is faster. `graphs`: decode steps are captured as CUDA graphs, with the reason. `layers`: what
+    can be read behind the model's layers.
     """
 
     path: str
@@ -45,12 +40,13 @@ class Forward:
     own_head: bool = False
     graphs: bool = False
     graphs_reason: str = "no CUDA device"
+    layers: Layers = NOT_LOOKED_FOR
 
     def make_rows(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> Rows:
         """New, empty physical rows of this kind."""
         if self.path == "cached":
-            return CachedRows(model, device, hidden_layers, self.own_head, self.graphs)
-        return WholeRows(model, device, hidden_layers)
+            return CachedRows(model, device, hidden_layers, self.layers, self.own_head, self.graphs)
+        return WholeRows(model, device, hidden_layers, self.layers)
 
     @property
     def exactness(self) -> str:
@@ -63,7 +59,9 @@ class Forward:
 
 
 def choose_rows(model: Any, device: torch.device, vocabulary: int, cuda_graphs: bool = True) -> Forward:
-    """Probe the cached path against plain forward passes, rows alone against rows together, captured steps too."""
+    """Probe the cached path against plain forward passes, rows alone against rows together, captured steps too, and
+    what can be read behind the layers."""
+    layers = find_layers(model, device, vocabulary)
     generator = torch.Generator().manual_seed(0)
     draw = torch.randint(0, vocabulary, (24,), generator=generator).tolist()
     prompts = [tuple(draw[:3]), tuple(draw[3:12])]
@@ -72,9 +70,9 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int, cuda_graphs: 
         cached = CachedRows(model, device)
         try:
             together = _forked(cached, prompts, steps)
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             why = f"no usable cache: {one_line(error, 160)}"
-            return Forward(path="whole sequence", reason=why, cache_error=None, batch_error=None)
+            return Forward(path="whole sequence", reason=why, cache_error=None, batch_error=None, layers=layers)
         own_head = _own_head_holds(model, device, prompts, steps, together)
         plain = _plain(model, device, prompts, steps)
         pairs = zip(prompts, steps, strict=True)
@@ -82,21 +80,22 @@ def choose_rows(model: Any, device: torch.device, vocabulary: int, cuda_graphs: 
         graphs, graphs_reason = False, "engine.cuda_graphs=false"
         if cuda_graphs:
             graphs, graphs_reason = _graphs_hold(model, device, prompts, steps, together)
-    cache_error = _distance(together, plain)
+    cache_error = logits_distance(together, plain)
     tolerance = _tolerance(model)
     if not cache_error <= tolerance:
         reason = f"cached logits differ from plain ones by {cache_error:.1e} of their range (allowed: {tolerance:.0e})"
-        return Forward(path="whole sequence", reason=reason, cache_error=cache_error, batch_error=None)
+        return Forward(path="whole sequence", reason=reason, cache_error=cache_error, batch_error=None, layers=layers)
     reason = f"cached logits equal plain ones within {cache_error:.1e} of their range"
     return Forward(
         path="cached",
         reason=reason,
         cache_error=cache_error,
-        batch_error=_distance(together, alone),
+        batch_error=logits_distance(together, alone),
         kv_bytes_per_token=cached.kv_bytes_per_token,
         own_head=own_head,
         graphs=graphs,
         graphs_reason=graphs_reason,
+        layers=layers,
     )
 
 
@@ -109,11 +108,11 @@ def _graphs_hold(
     rows = CachedRows(model, device, graphs=True)
     try:
         captured = _forked(rows, prompts, steps)
-    except _UNUSABLE as error:
+    except UNUSABLE as error:
         return False, f"steps of fixed shape fail: {one_line(error, 160)}"
     if rows.capture_failure:
         return False, f"steps cannot be captured: {rows.capture_failure}"
-    distance, tolerance = _distance(captured, logits), _tolerance(model)
+    distance, tolerance = logits_distance(captured, logits), _tolerance(model)
     if not distance <= tolerance:
         return False, f"captured steps differ by {distance:.1e} of the logits' range (allowed: {tolerance:.0e})"
     return True, f"captured steps equal others within {distance:.1e} of the logits' range"
@@ -125,9 +124,9 @@ def _own_head_holds(
     """Whether hidden states times the head's weight are the model's logits: nothing is scaled, capped or added."""
     try:
         apart = _forked(CachedRows(model, device, own_head=True), prompts, steps)
-    except (TypeError, ValueError, RuntimeError, AttributeError):
+    except UNUSABLE:
         return False  # another kind of head, or a base that takes other inputs
-    return _distance(apart, logits) <= _head_tolerance(model)
+    return logits_distance(apart, logits) <= product_tolerance(model)
 
 
 def own_head(model: Any, device: torch.device, vocabulary: int) -> OwnHead | None:
@@ -138,9 +137,9 @@ def own_head(model: Any, device: torch.device, vocabulary: int) -> OwnHead | Non
         try:
             head = OwnHead(model, device)
             apart = head.logits(head.base(input_ids=ids).last_hidden_state[0].to(device)).to(torch.float32)
-        except (TypeError, ValueError, RuntimeError, AttributeError):
+        except UNUSABLE:
             return None
-    return head if _distance(apart, plain) <= _head_tolerance(model) else None
+    return head if logits_distance(apart, plain) <= product_tolerance(model) else None
 
 
 def _forked(rows: Rows, prompts: list[tuple[int, ...]], steps: list[tuple[int, ...]]) -> Tensor:
@@ -164,12 +163,3 @@ def _plain(model: Any, device: torch.device, prompts: list[tuple[int, ...]], ste
 
 def _tolerance(model: Any) -> float:
     return _TOLERANCE.get(next(model.parameters()).dtype, _TOLERANCE_HALF)
-
-
-def _head_tolerance(model: Any) -> float:
-    return _HEAD_TOLERANCE.get(next(model.parameters()).dtype, _HEAD_TOLERANCE_HALF)
-
-
-def _distance(a_NV: Tensor, b_NV: Tensor) -> float:
-    spread = (b_NV.amax(-1) - b_NV.amin(-1)).clamp_min(1e-12)
-    return float(((a_NV - b_NV).abs().amax(-1) / spread).max())

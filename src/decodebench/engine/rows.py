@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from decodebench.engine.cache import KeyValues
-from decodebench.engine.exits import exit_logits
+from decodebench.engine.exits import NOT_LOOKED_FOR, Layers, exit_logits, head_logits
+from decodebench.errors import ModelError
 from decodebench.strategies.step import Scores, upload
 
 _PREFILL_TOKENS = 4096
@@ -36,10 +37,13 @@ class Prefix:
 class Rows(ABC):
     """The physical rows, their raw logits and their hidden states at the last position."""
 
-    def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
+    def __init__(
+        self, model: Any, device: torch.device, hidden_layers: Iterable[int] = (), layers: Layers = NOT_LOOKED_FOR
+    ) -> None:
         self.model = model
         self.device = device
-        self.hidden_layers = tuple(sorted(set(hidden_layers)))
+        self.hidden_layers = tuple(sorted(set(hidden_layers))) if layers.no_hidden is None else ()
+        self._layers = layers
         self.scores = Scores(torch.empty(0, 0, device=device))
         self.forward_passes = 0
         self.prefills = 0
@@ -68,8 +72,18 @@ class Rows(ABC):
         return self._hidden[layer][rows]
 
     def exit_logits(self, rows: Tensor, layer: int, normed: bool = True) -> Tensor:
-        """What the output head says of the hidden state after `layer` at the last position, float32 [N, V]."""
-        return exit_logits(self.model, self.hidden(rows, layer), normed)
+        """What the model says of the hidden state after `layer` at the last position, float32 [N, V].
+
+        `normed`: through all that the model does behind its layers, its norm included; else through the output head
+        alone. Raises ModelError for a model of which that cannot be said.
+        """
+        hidden_NH = self.hidden(rows, layer)
+        return exit_logits(self.model, self._layers, hidden_NH) if normed else head_logits(self.model, hidden_NH)
+
+    def refuse_unreadable(self, layers: Iterable[int]) -> None:
+        """Raise ModelError where the hidden states after these layers are needed, and this model's cannot be read."""
+        if tuple(layers) and self._layers.no_hidden is not None:
+            raise ModelError(self._layers.no_hidden)
 
     def logprob(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """Raw log-prob of one token in each of the given rows, [N]."""

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decodebench.engine.exits import NOT_LOOKED_FOR, Layers
 from decodebench.engine.rows import Prefix, Rows
 
 
@@ -15,8 +16,10 @@ class WholeRows(Rows):
     Right for every causal model (what follows a token cannot change what it sees), and slow.
     """
 
-    def __init__(self, model: Any, device: torch.device, hidden_layers: Iterable[int] = ()) -> None:
-        super().__init__(model, device, hidden_layers)
+    def __init__(
+        self, model: Any, device: torch.device, hidden_layers: Iterable[int] = (), layers: Layers = NOT_LOOKED_FOR
+    ) -> None:
+        super().__init__(model, device, hidden_layers, layers)
         self._ids: list[tuple[int, ...]] = []
 
     def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:

@@ -23,7 +23,7 @@ from decodebench.models import (
 )
 from decodebench.plan import typed
 from decodebench.reading.files import ReadingFiles
-from decodebench.reading.texts import Item, prompt_tokens, read_texts, text_tokens
+from decodebench.reading.texts import Item, no_embedding, prompt_tokens, read_texts, text_tokens
 from decodebench.records import Generation, Reading
 from decodebench.store import locked, read_manifest, read_records, write_json
 
@@ -85,6 +85,8 @@ def _read(
             continue
         if files.stored(cell) != {(i.prompt_id, i.sample): i.scored_ids for i in items}:
             todo[cell] = items
+    if todo and (why := no_embedding(loaded, str(scorer["id"]))):
+        log.warning("scorer.id=%s: %s; its readings have log-probs and entropies, no embeddings", scorer["id"], why)
     total = sum(len(item.ids) for items in todo.values() for item in items)
     title = f"reading {sum(map(len, todo.values()))} texts"
     with (

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decodebench.engine import own_head
+from decodebench.engine import find_layers, own_head
 from decodebench.errors import ModelError, PromptError
 from decodebench.models import LoadedModel, encode, vocabulary
 from decodebench.records import Reading
@@ -102,6 +102,11 @@ def read_texts(
         tick(sum(len(item.ids) for item in batch))
 
 
+def no_embedding(loaded: LoadedModel, scorer: str) -> str | None:
+    """Why readings of this model have no embeddings; None where they have."""
+    return _Reader(loaded, scorer).no_embedding
+
+
 def _check_length(item: Item, loaded: LoadedModel, scorer: str) -> None:
     context = loaded.context_length
     if context is not None and len(item.ids) > context:
@@ -113,13 +118,17 @@ def _check_length(item: Item, loaded: LoadedModel, scorer: str) -> None:
 
 
 class _Reader:
-    """A model that reads batches of items, its head apart where that is possible: then only for what is scored."""
+    """A model that reads batches of items, its head apart where that is possible: then only for what is scored.
+
+    `no_embedding` says why there are no hidden states to take embeddings of; None where there are.
+    """
 
     def __init__(self, loaded: LoadedModel, scorer: str) -> None:
         self._loaded, self._scorer = loaded, scorer
         self._device, kind = loaded.device, loaded.device.type
         columns = vocabulary(loaded.model)
         self._head = own_head(loaded.model, loaded.device, columns)
+        self.no_embedding = None if self._head else find_layers(loaded.model, loaded.device, columns).no_hidden
         self._network: Any = self._head.base if self._head else loaded.model
         self._accepts = set(inspect.signature(self._network.forward).parameters)
         self._at_once = max(1, _LOGITS.get(kind, _LOGITS_DEVICE) // columns)
@@ -142,7 +151,7 @@ class _Reader:
     @torch.inference_mode()
     def _pass(self, items: Sequence[Item]) -> list[Reading]:
         hidden_NTH, logits = self._forward(items)
-        width = hidden_NTH.shape[1]
+        width = max(len(item.ids) for item in items)
         place_S = self._tensor(
             [row * width + at - 1 for row, item in enumerate(items) for at in range(item.start, len(item.ids))]
         )
@@ -156,7 +165,8 @@ class _Reader:
         ]
 
     def _forward(self, items: Sequence[Item]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Last hidden states, [N, T, H], and what gives the logits of some of these N x T positions."""
+        """Last hidden states, [N, T, H] (H 0: they cannot be read), and what gives the logits of some of these N x T
+        positions."""
         width = max(len(item.ids) for item in items)
         ids_NT = self._tensor([item.ids + (self._loaded.pad_id,) * (width - len(item.ids)) for item in items])
         at_T = torch.arange(width, device=self._device)
@@ -171,9 +181,10 @@ class _Reader:
             hidden_NTH = self._network(input_ids=ids_NT, **known).last_hidden_state.to(self._device)
             hidden_PH = hidden_NTH.flatten(0, 1)
             return hidden_NTH, lambda place: head.logits(hidden_PH[place])
-        out = self._network(input_ids=ids_NT, output_hidden_states=True, **known)
+        out = self._network(input_ids=ids_NT, output_hidden_states=self.no_embedding is None, **known)
+        hidden_NTH = ids_NT.new_empty(*ids_NT.shape, 0) if self.no_embedding else out.hidden_states[-1].to(self._device)
         logits_PV = out.logits.to(self._device).flatten(0, 1)
-        return out.hidden_states[-1].to(self._device), lambda place: logits_PV[place]
+        return hidden_NTH, lambda place: logits_PV[place]
 
     def _checked(self, item: Item, hidden_TH: Tensor, logprobs: list[float], entropies: list[float]) -> Reading:
         if not all(map(math.isfinite, entropies)):

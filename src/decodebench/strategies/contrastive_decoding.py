@@ -104,8 +104,8 @@ class ContrastiveDecoding(Contrast):
 
     The expert is the model. The amateur is the model that `amateur` names (a folder, a hub id), its logits divided by
     `amateur_temperature`, or, where that is null, what the expert itself would say after its layer `amateur_layer`
-    (null: half of its layers), through its final norm and head (Gera et al. 2023). A number in `beta` makes it
-    (1 + beta) log p(expert) - beta log p(amateur) (O'Brien and Lewis 2023).
+    (null: half of its layers), through all that it does behind its last one (Gera et al. 2023). A number in `beta`
+    makes it (1 + beta) log p(expert) - beta log p(amateur) (O'Brien and Lewis 2023).
     """
 
     second_model_key: ClassVar[str] = "amateur"

@@ -21,9 +21,10 @@ class DoLa(Contrast):
     or upper ("high") half, as transformers picks them, or a list. None ([] or null): nothing to contrast with, plain
     greedy decoding or sampling. `relative_top` is the plausibility constraint (alpha in the paper).
 
-    `variant` "paper": farthest by Jensen-Shannon divergence, and an early layer's state goes through the final norm
-    before the head, as the last layer's does. "transformers": as the authors' code and transformers compute it, without
-    the norm, and farthest by the divergence with the arguments of both of its terms exchanged.
+    `variant` "paper": farthest by Jensen-Shannon divergence, and an early layer's state goes through all that the model
+    does behind its layers (its norm, its head, a scale), as the last layer's does. "transformers": as the authors' code
+    and transformers compute it, through the head alone, and farthest by the divergence with the arguments of both of
+    its terms exchanged.
     """
 
     dola_layers: Any = "low"

@@ -97,9 +97,10 @@ class View:
         return self.hidden(self.physical_B, layer)
 
     def exit_logits_BV(self, layer: int, normed: bool = True) -> Tensor:
-        """What the output head says of the hidden states after `layer`, float32; `hidden_layers` must list it.
+        """What the model says of the hidden states after `layer`, float32; `hidden_layers` must list it.
 
-        `normed`: through the model's final norm, as the last layer's go (models without one have none to go through).
+        `normed`: through all that it does behind its layers (norm, projection, head, scale, cap), as the last layer's
+        go; else through the output head alone. Raises ModelError for a model of which that cannot be said.
         """
         return self.exit_logits(self.physical_B, layer, normed)
 
