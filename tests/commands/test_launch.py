@@ -59,7 +59,7 @@ BAD = {
     "name=a/b": "name=a/b: allowed is one folder name, created below results=results",
     # prompts
     "prompts.path=missing.txt": "prompts.path=missing.txt: no such file",
-    "prompts.path=null": "prompts.path=null: prompts=file must be given a file (.txt, .jsonl, .csv, .parquet)",
+    "prompts.path=null": "prompts=file must be given a file (.txt, .jsonl, .json, .csv, .tsv, .parquet), for",
     "prompts.path=empty.txt": "prompts.path=empty.txt: the file is empty",
     "prompts.path=latin.txt": "prompts.path=latin.txt: not UTF-8 at byte 10 (line 2)",
     "prompts.path=blank.txt": "prompts.path=blank.txt: line 2: empty prompt",

@@ -101,6 +101,29 @@ def test_samples_with_numbers_keep_them() -> None:
     assert [text.sample for text in read(written(rows, ".csv"), Columns()).texts] == [0, 3]
 
 
+def test_numbers_of_a_table_with_gaps() -> None:
+    """pandas makes 0 and 7 of a column with a gap 0.0 and 7.0, and writes them so into a CSV, too."""
+    rows = [{"prompt_id": 7.0, "text": "x", "sample": 0.0, "strategy": 2.0}, {**A, "sample": 1.0, "strategy": "s"}]
+    for suffix in (".jsonl", ".csv"):
+        found = read(written(rows, suffix), Columns()).texts
+        assert [text.sample for text in found] == [0, 1]
+    assert told(read(jsonl(rows), Columns()).texts[0]) == ("2", "7", 0, "", "x")
+    for sample in (0.5, float("nan"), "0.", "1.00", "1e3", "-1.0"):
+        with pytest.raises(PromptError, match=r"line 1: sample=.*: allowed is a whole number, 0 or more"):
+            read(jsonl([{**A, "sample": sample}]), Columns())
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".tsv"])
+def test_formats_of_other_programs(suffix: str) -> None:
+    """An array of JSON, tabs, and semicolons."""
+    path = Path(f"t{suffix}")
+    if suffix.startswith(".json"):
+        path.write_text(json.dumps(ROWS, indent=1), encoding="utf-8")
+    else:
+        pd.DataFrame(ROWS).to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ";")
+    assert [text.text for text in read(path, Columns()).texts] == ["a b a b", "오늘 비가", "a b c d", ""]
+
+
 def test_other_columns_by_option() -> None:
     rows = [{"key": "a", "out": "x", "who": "me", "gold": "y", "before": "z", "k": 2, "text": "no", "sample": 5}]
     columns = Columns(id="key", text="out", strategy="who", reference="gold", prompt="before", sample="k")
@@ -208,10 +231,10 @@ def test_files_that_cannot_be_read() -> None:
         "empty.jsonl": "the file is empty",
         "header.csv": "has no texts",
         "broken.jsonl": "line 2: not JSON",
-        "lines.txt": "unknown suffix .txt: allowed: .csv, .jsonl, .parquet",
+        "lines.txt": "unknown suffix .txt: allowed: .csv, .json, .jsonl, .parquet, .tsv",
         "missing.csv": "no such file",
     }.items():
-        with pytest.raises(PromptError, match=f"^{name}: {message}"):
+        with pytest.raises(PromptError, match="^" + re.escape(f"{name}: {message}")):
             read(Path(name), Columns())
 
 

@@ -240,10 +240,54 @@ def test_any_jsonl_comes_back(tmp_path: Path, pairs: list[tuple[str, str | None]
     assert len({prompt.id for prompt in prompts}) == len(pairs)
 
 
+# --- Ids as other programs write them ---
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_whole_number_with_a_point_is_an_id(tmp_path: Path, suffix: str) -> None:
+    """A column of pandas with one missing number is one of floats: 7 becomes 7.0."""
+    path = tmp_path / f"p{suffix}"
+    write_rows(path, [{"id": 7.0, "text": "a"}, {"id": -3.0, "text": "b"}, {"id": 2.0**53 - 1, "text": "c"}])
+    assert [prompt.id for prompt in from_file(path)] == ["7", "-3", "9007199254740991"]
+    for value in (7.5, 2.0**53, 1e300, float("inf"), float("nan")):
+        write_rows(path, [{"id": 1.0, "text": "a"}, {"id": value, "text": "b"}])
+        with pytest.raises(PromptError, match=r"2: id must be a string, it is (float|null)"):
+            from_file(path)
+
+
+def test_an_id_that_is_text_stays_as_it_is(tmp_path: Path) -> None:
+    """A version, or a number with zeros before it, is no number."""
+    path = written(tmp_path, "p.csv", "id,text\n7.0,a\n007,b\n1e3,c\n")
+    assert [prompt.id for prompt in from_file(path)] == ["7.0", "007", "1e3"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_prompt_that_is_said_again_is_there_once(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file with a row for each sample names its prompt in all of them: it is one prompt, not several."""
+    path = tmp_path / f"p{suffix}"
+    rows = [{"id": 1, "text": "a", "reference": "x"}, {"id": 2, "text": "a", "reference": None}]
+    write_rows(path, [rows[0], rows[1], rows[0], rows[0]])
+    with caplog.at_level("INFO", "decodebench"):
+        assert from_file(path) == (Prompt(id="1", text="a", reference="x"), Prompt(id="2", text="a"))
+    assert caplog.messages == [
+        f"prompts.path={path}: 2 rows say again what another one says; such a prompt is there once"
+    ]
+    for other, field in (
+        ({"text": "b"}, "text"),
+        ({"reference": "y"}, "reference"),
+        ({"reference": None}, "reference"),
+    ):
+        write_rows(path, [rows[0], rows[1], rows[0] | other])
+        with pytest.raises(PromptError, match=f"have the same id '1', and another {field}; allowed is an id for each"):
+            from_file(path)
+
+
 # --- Files that cannot be used ---
 
 BAD_FILES: list[tuple[str, str | bytes, dict[str, Any], str]] = [
-    ("p.json", "[]", {}, "unknown suffix .json: allowed: .csv, .jsonl, .parquet, .txt; did you mean .jsonl?"),
+    ("p.jsn", "[]", {}, "unknown suffix .jsn: allowed: .csv, .json, .jsonl, .parquet, .tsv, .txt; did you mean .json?"),
     ("prompts", "x", {}, "unknown suffix (none): allowed: .csv"),
     ("p.txt", "", {}, "the file is empty"),
     ("p.txt", "\n\n", {}, "the file is empty"),
@@ -271,7 +315,7 @@ BAD_FILES: list[tuple[str, str | bytes, dict[str, Any], str]] = [
     ("p.csv", 'id,text\na,"1\r\n2"\r\n,b\r\n', {}, "line 4: empty id"),
     ("p.csv", "text\na\n\nb\n", {}, "line 3: empty prompt"),
     ("p.csv", 'id,text\na,"never closed\n', {}, "line 2: not CSV: unexpected end of data"),
-    ("p.csv", "id,text\na,b\nc,d\na,e\n", {}, "line 2 and line 4 have the same id 'a'"),
+    ("p.csv", "id,text\na,b\nc,d\na,e\n", {}, "line 2 and line 4 have the same id 'a', and another text; allowed"),
     ("p.jsonl", '{"text": "a"}\n{"text": \n', {}, "line 2: not JSON: Expecting value (column 10)"),
     ("p.jsonl", '{"text": "a"}\n\n{"text": "b"}\n', {}, "line 2: not JSON"),
     ("p.jsonl", '{"text": "a"}\n["b"]\n', {}, "line 2: must be a JSON object"),
@@ -306,7 +350,7 @@ def test_no_file_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert message(error) == f"prompts.path=foo.txt: no such file (looked for {tmp_path / 'foo.txt'})"
     with pytest.raises(PromptError) as error:
         from_file(tmp_path)
-    assert "is a folder; give a file (.txt, .jsonl, .csv, .parquet)" in message(error)
+    assert "is a folder; give a file (.txt, .jsonl, .json, .csv, .tsv, .parquet)" in message(error)
 
 
 def test_parquet_rows_are_named_by_number(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def _parser() -> Arguments:
         "score",
         usage="RUN|FILE [--flag VALUE ...]",
         does="Compute the metrics of a stored run again, without its model, and render it. Or score the texts of a\n"
-        "file that were made elsewhere (.jsonl, .csv, .parquet; a row has a prompt_id and a text): they become a\n"
-        "run folder, results/NAME, which report and score take from then on.",
+        "file that were made elsewhere (.jsonl, .json, .csv, .tsv, .parquet; a row has a prompt_id and a text): they\n"
+        "become a run folder, results/NAME, which report and score take from then on.",
         takes="the path of a run folder or of a file of texts",
         examples=(
             "score results/NAME",

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from decodebench.errors import PromptError, allowed_names
-from decodebench.prompts import Row, Table, file_table, text_value
+from decodebench.prompts import Row, Table, file_table, label_value, text_value
 from decodebench.records import HUMAN, Prompt
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".json", ".jsonl", ".parquet", ".tsv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +102,12 @@ def _column_names(key: str, table: Table, columns: Columns) -> dict[str, str]:
 def _line(at: str, row: Row, names: Mapping[str, str], stem: str) -> Line:
     """One row, checked; `at` is what an error begins with."""
     values = {name: row.values.get(column) for name, column in names.items()}
-    strategy = _label(at, names["strategy"], values["strategy"]) if "strategy" in names else stem
+    strategy = label_value(at, names["strategy"], values["strategy"]) if "strategy" in names else stem
     if strategy == HUMAN:
         raise PromptError(f"{at}: strategy {HUMAN!r} is that of the references; allowed is any other name")
     return Line(
         where=row.where,
-        prompt_id=_label(at, names["id"], values["id"]),
+        prompt_id=label_value(at, names["id"], values["id"]),
         text=text_value(at, names["text"], values["text"]),
         reference=_or_none(at, names.get("reference"), values.get("reference")),
         strategy=strategy,
@@ -116,22 +116,15 @@ def _line(at: str, row: Row, names: Mapping[str, str], stem: str) -> Line:
     )
 
 
-def _label(at: str, column: str, value: object) -> str:
-    """A name: a text that is not empty, or a whole number."""
-    text = text_value(at, column, str(value) if type(value) is int else value)
-    if not text.strip():
-        raise PromptError(f"{at}: empty {column}")
-    return text
-
-
 def _or_none(at: str, column: str | None, value: object) -> str | None:
     """A text that may be missing; CSV has no null, so an empty one is missing."""
     return None if column is None or value is None else text_value(at, column, value) or None
 
 
 def _number(at: str, column: str, value: object) -> int:
-    """The number of a sample, from 0; CSV has digits."""
-    number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+    """The number of a sample, from 0; CSV has digits, and a column with gaps makes 7.0 of 7."""
+    found = re.fullmatch(r"([0-9]{1,9})(\.0)?", str(value)) if isinstance(value, str | float) else None
+    number = int(found[1]) if found else value
     if type(number) is not int or not 0 <= number < 10**9:
         raise PromptError(f"{at}: {column}={value!r:.80}: allowed is a whole number, 0 or more")
     return number

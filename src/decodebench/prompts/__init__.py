@@ -1,11 +1,12 @@
 """Prompt sets. In: a `prompts` group of the configuration. Out: checked `Prompt`s, with ids, texts and references.
 
-`sets` checks and selects; `tables` reads text, jsonl, csv, parquet and hub data sets; `passages` cuts speeches and
-laws into prompts and their own continuations.
+`sets` checks and selects; `tables` finds what is to be read, a file or a data set of the hub; `formats` reads text,
+JSON and parquet, `separated` csv; `passages` cuts speeches and laws into prompts and their own continuations.
 """
 
+from decodebench.prompts.formats import Row, Table
 from decodebench.prompts.sets import PromptsConfig, check_template, load_prompts, prompts_sha256
-from decodebench.prompts.tables import Row, Table, file_table, text_value
+from decodebench.prompts.tables import file_table, label_value, text_value
 
 __all__ = [
     "PromptsConfig",
@@ -13,6 +14,7 @@ __all__ = [
     "Table",
     "check_template",
     "file_table",
+    "label_value",
     "load_prompts",
     "prompts_sha256",
     "text_value",

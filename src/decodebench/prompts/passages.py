@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from decodebench.errors import ConfigError, PromptError, allowed_names
-from decodebench.prompts.tables import Row, Table
+from decodebench.prompts.formats import Row, Table
 
 CORPORA = ("sotu", "constitution_ko")
 _COLUMNS = ["id", "text", "reference"]

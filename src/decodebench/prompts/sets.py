@@ -5,16 +5,18 @@ Texts are kept exactly as given: no trimming, no Unicode normalisation (docs/dat
 
 import hashlib
 import json
+import logging
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from decodebench.errors import ConfigError, PromptError, allowed_names
+from decodebench.prompts.formats import Row, Table
 from decodebench.prompts.passages import CORPORA, corpus_table
-from decodebench.prompts.tables import FILE_SUFFIXES, Row, Table, file_table, hub_table, inline_table, text_value
+from decodebench.prompts.tables import FILE_SUFFIXES, file_table, hub_table, inline_table, label_value, text_value
 from decodebench.records import Prompt
 
 _FIELDS_OF_SOURCE = {
@@ -27,6 +29,7 @@ _STRINGS = ("name", "id_column", "text_column", "reference_column")
 _STRINGS_OR_NULL = ("path", "id", "split", "revision", "config_name", "corpus", "language", "template")
 _COUNTS = ("prompt_words", "reference_words", "limit")
 _YEARS = ("first_year", "last_year")
+log = logging.getLogger(__name__)
 _MANY_IDS = 20  # an error lists all the ids of a set up to this size
 
 
@@ -98,15 +101,21 @@ def load_prompts(config: PromptsConfig) -> tuple[Prompt, ...]:
     if not table.rows:
         raise PromptError(f"{key}: has no prompts")
     _check_columns(key, table, config)
-    prompts = []
+    prompts: dict[str, Prompt] = {}
     place_of: dict[str, str] = {}
     for position, row in enumerate(table.rows, start=1):
         prompt = _prompt(f"{key}: {row.where}", row, position, table, config)
-        if prompt.id in place_of:
-            raise PromptError(f"{key}: {place_of[prompt.id]} and {row.where} have the same id {prompt.id!r}")
-        place_of[prompt.id] = row.where
-        prompts.append(prompt)
-    return tuple(_selected(prompts, config.ids)[: config.limit])
+        first = prompts.setdefault(prompt.id, prompt)
+        place = place_of.setdefault(prompt.id, row.where)
+        for field in fields(Prompt):
+            if getattr(first, field.name) != getattr(prompt, field.name):
+                raise PromptError(
+                    f"{key}: {place} and {row.where} have the same id {prompt.id!r}, and another {field.name}; "
+                    "allowed is an id for each prompt"
+                )
+    if repeated := len(table.rows) - len(prompts):
+        log.info("%s: %d rows say again what another one says; such a prompt is there once", key, repeated)
+    return tuple(_selected(list(prompts.values()), config.ids)[: config.limit])
 
 
 def check_template(template: str | None) -> None:
@@ -173,10 +182,7 @@ def _prompt(at: str, row: Row, position: int, table: Table, config: PromptsConfi
     if not text.strip():
         raise PromptError(f"{at}: empty prompt")
     if config.id_column in table.columns:
-        number_or_text = values.get(config.id_column)
-        id_ = text_value(at, config.id_column, str(number_or_text) if type(number_or_text) is int else number_or_text)
-        if not id_.strip():
-            raise PromptError(f"{at}: empty {config.id_column}")
+        id_ = label_value(at, config.id_column, values.get(config.id_column))
     else:
         id_ = f"{position:04d}"
     reference = values.get(config.reference_column)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from decodebench.strategies.beam import Beam, logprobs
 from decodebench.strategies.candidates import Candidates, Rule
+from decodebench.strategies.domains import if_on, require_domain
 from decodebench.strategies.step import Draws, Questions, Scores, View
 from decodebench.strategies.truncation import KeepTopK, KeepTopP
 
@@ -37,8 +38,8 @@ class BeamSample(Beam):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require("temperature", self.temperature > 0, "above 0 (for temperature 0 use strategy=beam)")
-        self.require("top_k", self.top_k is None or self.top_k >= 1, "1 or more, or null (off)")
-        self.require("top_p", self.top_p is None or 0 < self.top_p <= 1, "above 0, at most 1, or null (off)")
+        require_domain(self, "top_k", null=True)
+        require_domain(self, "top_p", null=True)
 
     def _candidates(self, view: View, running: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The C continuations drawn for each request, [R, C], in the order in which they were drawn."""
@@ -69,9 +70,8 @@ class BeamSample(Beam):
         return value - shift_B1, noisy - shift_B1, token
 
     def _rules(self) -> tuple[Rule, ...]:
-        top_k = None if self.top_k is None else KeepTopK(self.top_k)
-        top_p = None if self.top_p is None or self.top_p == 1 else KeepTopP(self.top_p)
-        return tuple(rule for rule in (top_k, top_p) if rule)
+        numbers = ((KeepTopK, if_on(self, "top_k")), (KeepTopP, if_on(self, "top_p")))
+        return tuple(make(number) for make, number in numbers if number is not None)
 
     def _kept(
         self, scores: Scores, at: Tensor, widths: Sequence[int], least: int, questions: Questions
@@ -91,7 +91,7 @@ class BeamSample(Beam):
         return super().generation_config() | {
             "do_sample": True,
             "temperature": self.temperature,
-            "top_k": self.top_k or 0,
+            "top_k": if_on(self, "top_k") or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
         }
 

@@ -1,7 +1,7 @@
 """The composable sampler, where every rule is a number that can be off; and mirostat, whose rule follows the text."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,30 +9,31 @@ import torch
 
 from decodebench.strategies import chain, truncation
 from decodebench.strategies.candidates import Rule
+from decodebench.strategies.domains import DOMAINS, if_on, require_domain
 from decodebench.strategies.edits import edited
 from decodebench.strategies.greedy import advance_alone
 from decodebench.strategies.sampling import Sampler
 from decodebench.strategies.step import Moves, State, View
 
-_DOMAINS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "top_k": (lambda k: k >= 1, "1 or more"),
-    "top_p": (lambda p: 0 < p <= 1, "above 0, at most 1"),
-    "min_p": (lambda p: 0 < p <= 1, "above 0, at most 1"),
-    "top_h": (lambda h: 0 < h <= 1, "above 0, at most 1"),
-    "typical_p": (lambda p: 0 < p < 1, "above 0, below 1"),
-    "epsilon_cutoff": (lambda p: 0 < p < 1, "above 0, below 1"),
-    "eta_cutoff": (lambda p: 0 < p < 1, "above 0, below 1"),
-    "top_n_sigma": (lambda n: n > 0, "above 0"),
-    "tfs_z": (lambda z: 0 < z < 1, "above 0, below 1"),
-    "p_less": (lambda kind: kind in ("plain", "norm"), "plain, norm"),
-    "xtc_probability": (lambda p: 0 < p <= 1, "above 0, at most 1"),
+_MAKERS: Mapping[str, Callable[[Any], Rule]] = {
+    "top_h": truncation.KeepTopH,
+    "top_k": truncation.KeepTopK,
+    "top_p": truncation.KeepTopP,
+    "min_p": truncation.KeepMinP,
+    "typical_p": truncation.KeepTypical,
+    "epsilon_cutoff": truncation.KeepEpsilon,
+    "eta_cutoff": truncation.KeepEta,
+    "top_n_sigma": truncation.KeepNSigma,
+    "tfs_z": truncation.KeepTailFree,
+    "p_less": truncation.KeepPLess,
 }
-"""What each number of `Sample` may be where it is not null."""
+"""The rules of one number, in the order in which they apply where none is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Sampler):
-    """Any rules of the other samplers in one chain. Null turns one off; top-k and then top-p are the notebook's.
+    """Any rules of the other samplers in one chain. Null turns one off, and so does what other engines have for that
+    (top_k 0, min_p 0, typical_p 1, ...); top-k and then top-p are the notebook's.
 
     `order` null is transformers' order: temperature, top_h, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff;
     then what transformers lacks: top_n_sigma, tfs_z, p_less, xtc. A list of these names is another order (llama.cpp has
@@ -58,43 +59,35 @@ class Sample(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, (allows, allowed) in _DOMAINS.items():
-            value = getattr(self, name)
-            self.require(name, value is None or allows(value), f"{allowed}, or null (off)")
-        reach, exponent = self.dynatemp_range, self.dynatemp_exponent
-        allowed = f"above 0, below strategy.temperature={self.temperature}, or null (off)"
-        self.require("dynatemp_range", reach is None or 0 < reach < self.temperature, allowed)
-        paired = exponent is None if reach is None else exponent is not None and exponent > 0
-        self.require("dynatemp_exponent", paired, "above 0 where strategy.dynatemp_range is on, else null")
-        threshold = self.xtc_threshold
-        off = self.xtc_probability is None
-        paired = threshold is None if off else threshold is not None and 0 < threshold <= 0.5
-        self.require("xtc_threshold", paired, "above 0, at most 0.5 where strategy.xtc_probability is on, else null")
+        for name in DOMAINS:
+            if name != "xtc_threshold":
+                require_domain(self, name, null=True)
+        threshold = DOMAINS["xtc_threshold"]
+        self._require_with("xtc_probability", "xtc_threshold", threshold.has, threshold.in_words())
+        reach = self.dynatemp_range
+        allowed = f"above 0, below strategy.temperature={self.temperature}, or 0, null (off)"
+        self.require("dynatemp_range", reach is None or 0 <= reach < self.temperature, allowed)
+        self._require_with("dynatemp_range", "dynatemp_exponent", lambda exponent: exponent > 0, "above 0")
         names = [rule.name for rule in (self._at_temperature(), *self.truncations())]
         listed = self.order is None or (isinstance(self.order, list) and sorted(map(str, self.order)) == sorted(names))
         self.require("order", listed, f"null, or a list that has each rule that is on once: {', '.join(names)}")
 
+    def _require_with(self, switch: str, name: str, allows: Callable[[Any], bool], words: str) -> None:
+        """Raise the error of a number that goes with another one, which is on with it alone, and may keep it at 0."""
+        on, value = getattr(self, switch), getattr(self, name)
+        ok = value is None if on is None else on == 0 if value is None else allows(value)
+        self.require(name, ok, f"{words} where strategy.{switch} is on, else null")
+
     def _at_temperature(self) -> Rule:
-        if self.dynatemp_range is None or self.dynatemp_exponent is None:
+        if not self.dynatemp_range or self.dynatemp_exponent is None:
             return chain.AtTemperature(self.temperature)
         return chain.AtDynamicTemperature(self.temperature, self.dynatemp_range, self.dynatemp_exponent)
 
     def truncations(self) -> tuple[Rule, ...]:
-        makers: dict[Callable[[Any], Rule], Any] = {
-            truncation.KeepTopH: self.top_h,
-            truncation.KeepTopK: self.top_k,
-            truncation.KeepTopP: None if self.top_p == 1 else self.top_p,
-            truncation.KeepMinP: self.min_p,
-            truncation.KeepTypical: self.typical_p,
-            truncation.KeepEpsilon: self.epsilon_cutoff,
-            truncation.KeepEta: self.eta_cutoff,
-            truncation.KeepNSigma: self.top_n_sigma,
-            truncation.KeepTailFree: self.tfs_z,
-            truncation.KeepPLess: self.p_less,
-        }
-        rules = [make(number) for make, number in makers.items() if number is not None]
-        if self.xtc_probability is not None and self.xtc_threshold is not None:
-            rules.append(truncation.ExcludeTopChoices(self.xtc_probability, self.xtc_threshold))
+        on = {name: number for name in DOMAINS if (number := if_on(self, name)) is not None}
+        rules = [make(on[name]) for name, make in _MAKERS.items() if name in on]
+        if "xtc_probability" in on and "xtc_threshold" in on:
+            rules.append(truncation.ExcludeTopChoices(on["xtc_probability"], on["xtc_threshold"]))
         return tuple(rules)
 
     def rules(self) -> tuple[Rule, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from decodebench.strategies import chain, truncation
 from decodebench.strategies.base import Strategy
 from decodebench.strategies.candidates import Rule
+from decodebench.strategies.domains import if_on, require_domain
 from decodebench.strategies.edits import edited
 from decodebench.strategies.greedy import advance_alone
 from decodebench.strategies.step import Moves, State, View
@@ -76,14 +77,16 @@ class DynamicTemperature(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        allowed = f"above 0, below strategy.temperature={self.temperature}"
-        self.require("dynatemp_range", 0 < self.dynatemp_range < self.temperature, allowed)
+        allowed = f"0 (off) or more, below strategy.temperature={self.temperature}"
+        self.require("dynatemp_range", 0 <= self.dynatemp_range < self.temperature, allowed)
         self.require("dynatemp_exponent", self.dynatemp_exponent > 0, "above 0")
 
     def truncations(self) -> tuple[Rule, ...]:
         return ()
 
     def rules(self) -> tuple[Rule, ...]:
+        if self.dynatemp_range == 0:
+            return super().rules()
         return (chain.AtDynamicTemperature(self.temperature, self.dynatemp_range, self.dynatemp_exponent),)
 
 
@@ -95,10 +98,10 @@ class TopK(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("top_k", self.top_k >= 1, "1 or more (to keep all tokens use strategy=temperature)")
+        require_domain(self, "top_k")
 
     def truncations(self) -> tuple[Rule, ...]:
-        return (truncation.KeepTopK(self.top_k),)
+        return () if if_on(self, "top_k") is None else (truncation.KeepTopK(self.top_k),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +112,10 @@ class TopP(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("top_p", 0 < self.top_p <= 1, "above 0, at most 1")
+        require_domain(self, "top_p")
 
     def truncations(self) -> tuple[Rule, ...]:
-        return (truncation.KeepTopP(self.top_p),) if self.top_p < 1 else ()
+        return () if if_on(self, "top_p") is None else (truncation.KeepTopP(self.top_p),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +126,10 @@ class MinP(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("min_p", 0 < self.min_p <= 1, "above 0, at most 1")
+        require_domain(self, "min_p")
 
     def truncations(self) -> tuple[Rule, ...]:
-        return (truncation.KeepMinP(self.min_p),)
+        return () if if_on(self, "min_p") is None else (truncation.KeepMinP(self.min_p),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,10 +140,10 @@ class Typical(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("typical_p", 0 < self.typical_p < 1, "above 0, below 1 (1 keeps all: use strategy=temperature)")
+        require_domain(self, "typical_p")
 
     def truncations(self) -> tuple[Rule, ...]:
-        return (truncation.KeepTypical(self.typical_p),)
+        return () if if_on(self, "typical_p") is None else (truncation.KeepTypical(self.typical_p),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +154,7 @@ class TopH(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("top_h", 0 < self.top_h <= 1, "above 0, at most 1")
+        require_domain(self, "top_h")
 
     def truncations(self) -> tuple[Rule, ...]:
         return (truncation.KeepTopH(self.top_h),)
@@ -165,10 +168,10 @@ class Epsilon(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("epsilon_cutoff", 0 < self.epsilon_cutoff < 1, "above 0, below 1")
+        require_domain(self, "epsilon_cutoff")
 
     def truncations(self) -> tuple[Rule, ...]:
-        return (truncation.KeepEpsilon(self.epsilon_cutoff),)
+        return () if if_on(self, "epsilon_cutoff") is None else (truncation.KeepEpsilon(self.epsilon_cutoff),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,10 +182,10 @@ class Eta(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("eta_cutoff", 0 < self.eta_cutoff < 1, "above 0, below 1")
+        require_domain(self, "eta_cutoff")
 
     def truncations(self) -> tuple[Rule, ...]:
-        return (truncation.KeepEta(self.eta_cutoff),)
+        return () if if_on(self, "eta_cutoff") is None else (truncation.KeepEta(self.eta_cutoff),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +196,10 @@ class TopNSigma(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("top_n_sigma", self.top_n_sigma > 0, "above 0")
+        require_domain(self, "top_n_sigma")
 
     def truncations(self) -> tuple[Rule, ...]:
-        return (truncation.KeepNSigma(self.top_n_sigma),)
+        return () if if_on(self, "top_n_sigma") is None else (truncation.KeepNSigma(self.top_n_sigma),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,10 +210,10 @@ class TailFree(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("tfs_z", 0 < self.tfs_z < 1, "above 0, below 1 (1 keeps all: use strategy=temperature)")
+        require_domain(self, "tfs_z")
 
     def truncations(self) -> tuple[Rule, ...]:
-        return (truncation.KeepTailFree(self.tfs_z),)
+        return () if if_on(self, "tfs_z") is None else (truncation.KeepTailFree(self.tfs_z),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +227,7 @@ class PLess(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("p_less", self.p_less in ("plain", "norm"), "plain, or norm")
+        require_domain(self, "p_less")
 
     def truncations(self) -> tuple[Rule, ...]:
         return (truncation.KeepPLess(self.p_less),)
@@ -242,9 +245,10 @@ class XTC(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("xtc_probability", 0 < self.xtc_probability <= 1, "above 0, at most 1")
-        # Of two tokens one has at most half of the mass: above it nothing would ever be dropped.
-        self.require("xtc_threshold", 0 < self.xtc_threshold <= 0.5, "above 0, at most 0.5")
+        require_domain(self, "xtc_probability")
+        require_domain(self, "xtc_threshold")
 
     def truncations(self) -> tuple[Rule, ...]:
+        if None in (if_on(self, "xtc_probability"), if_on(self, "xtc_threshold")):
+            return ()
         return (truncation.ExcludeTopChoices(self.xtc_probability, self.xtc_threshold),)
