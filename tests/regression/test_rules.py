@@ -168,6 +168,54 @@ def test_no_yaml(content: str, part: str, tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        *(
+            ("1e-3", 0.001),
+            ("1E-3", 0.001),
+            ("+1e-3", 0.001),
+            ("1.5e-3", 0.0015),
+            (".1e1", 1),
+            ("2e2", 200),
+            ("12e03", 12000),
+        ),
+        *(("010", 10), ("1.", 1), (".5", 0.5), ("0", 0), ("-0", 0)),
+    ],
+)
+def test_a_number_is_what_people_and_yaml_1_2_take_for_one(written: str, number: float, tmp_path: Path) -> None:
+    """PyYAML's own rules are those of YAML 1.1, where 1e-3 is a text and 010 is eight."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        f"- {{kind: statistical, metric: rep_4, margin: {written}}}\n"
+        f"- {{kind: statistical, metric: length, margin: {{relative: {written}}}}}\n"
+        f"- {{kind: bound, metric: rep_4, at_most: {written}}}\n"
+    )
+    first, second, third = read_rules(path)
+    assert (first.margin, second.margin, third.at_most) == (Margin(absolute=number), Margin(relative=number), number)
+
+
+@pytest.mark.parametrize(
+    "written", ["1:30", "1_000", "0x10", "1e", "'1e-3'", "-.inf", "1e999", "1" * 400, "2026-01-01"]
+)
+def test_what_is_no_number_of_yaml_1_2_is_refused(written: str, tmp_path: Path) -> None:
+    """1:30 was 90, 1_000 was 1000, and a whole number of 400 digits a traceback."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"- {{kind: bound, metric: rep_4, at_least: {written}}}\n")
+    with pytest.raises(ConfigError, match=r"rule 1: at_least=.*: must be a number$"):
+        read_rules(path)
+
+
+@pytest.mark.parametrize(
+    "value", ["!!int x", "!!bool x", "!!timestamp x", "!!map x", "2024-99-99", "[" * 600, "1" * 5000]
+)
+def test_a_value_that_pyyaml_stumbles_over_is_one_line(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"- kind: exact\n  ties_within: {value}\n")
+    with pytest.raises(ConfigError, match=r"^[^\n]*rules.yaml: is no yaml \([^\n]+\)$"):
+        read_rules(path)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent.yaml: cannot be read \(No such file or directory\)"):
         read_rules(tmp_path / "absent.yaml")

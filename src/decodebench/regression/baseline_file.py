@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decodebench.errors import StoreError
+from decodebench.errors import StoreError, one_line
 from decodebench.regression.baseline import BASELINE_VERSION, Baseline
-from decodebench.regression.baseline_lines import Reader, as_json, from_json, lines_of
+from decodebench.regression.baseline_lines import as_json, lines_of
+from decodebench.regression.baseline_reader import Reader, from_json
 from decodebench.store import write_whole
 
 _HEAD = "decodebench_baseline"
@@ -54,9 +55,14 @@ def read_baseline(path: Path) -> Baseline:
             reader.take(from_json(line.decode()))
         except KeyError as error:
             raise StoreError(f"{path}: line {number} has no {error}; {_again(path)}") from error
-        except (ValueError, TypeError, AttributeError, IndexError) as error:
-            raise StoreError(f"{path}: line {number} cannot be used ({error}); {_again(path)}") from error
-    baseline = reader.baseline()
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"{path}: line {number} cannot be used ({one_line(error, 200)}); {_again(path)}"
+            ) from error
+    try:
+        baseline = reader.baseline()
+    except ValueError as error:
+        raise StoreError(f"{path}: {one_line(error, 200)}; {_again(path)}") from error
     absent = [key for key in _MADE if key not in baseline.made]
     if absent or not baseline.arms:
         what = f"does not say its {', '.join(absent)}" if absent else "has no strategies"
@@ -80,7 +86,7 @@ def _whole(path: Path) -> list[bytes]:
     if type(version) is not int or version != BASELINE_VERSION:
         newer = type(version) is int and version > BASELINE_VERSION
         by = "was made by a newer decodebench" if newer else "is of a version that is not known"
-        raise StoreError(f"{path}: {by} (format {version}, this one reads {BASELINE_VERSION})")
+        raise StoreError(f"{path}: {by} (format {one_line(version, 40)}, this one reads {BASELINE_VERSION})")
     absent = [key for key in ("lines", "sha256") if key not in head]
     if absent:
         raise StoreError(f"{path}: its head has no {', '.join(absent)}; {_again(path)}")
@@ -96,7 +102,7 @@ def _head(line: bytes) -> Mapping[str, Any] | None:
     """The head of a baseline, None where the line is none. Editors of some systems put a mark before the first line."""
     try:
         head = json.loads(line.decode("utf-8-sig"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return head if isinstance(head, dict) and _HEAD in head else None
 

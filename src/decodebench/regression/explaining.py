@@ -10,7 +10,7 @@ from decodebench.regression.assigning import full_name
 from decodebench.regression.baseline import Baseline, BaselineText
 from decodebench.regression.matching import Pair, match
 from decodebench.regression.rules import Rule
-from decodebench.regression.statistical import finish_of, preference, rows
+from decodebench.regression.statistical import finish_of, preference, shared_rows
 
 TOKENS = "tokens"
 """What can be explained beside metrics: where the texts of what draws nothing part."""
@@ -95,14 +95,12 @@ def _by_metric(pair: Pair, name: str, which: str) -> list[Moved]:
     """By the value that each prompt has alone; prompts that have none alone (a ratio of nothing) are left out."""
     if pair.run is None:
         return []
-    finish, there = finish_of(name), pair.run.metrics[name].rows
-    shared = [prompt_id for prompt_id in pair.baseline.metrics[name].rows if prompt_id in there]
+    finish = finish_of(name)
+    shared, *sides = shared_rows(pair, name)
     if not shared:
         return []
     with np.errstate(all="ignore"):
-        before_P, now_P = (
-            np.broadcast_to(finish(*rows(arm, name, shared).T), len(shared)) for arm in (pair.baseline, pair.run)
-        )
+        before_P, now_P = (np.broadcast_to(finish(*rows_PK.T), len(shared)) for rows_PK in sides)
     change_P = now_P - before_P
     worse_P = np.abs(change_P) if which == "both" else -change_P if which == "higher" else change_P
     return [

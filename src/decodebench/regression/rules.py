@@ -1,6 +1,8 @@
 """What a check looks at, and how much it lets pass: a list of rules, from a yaml file (docs/regression.md)."""
 
 import math
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -72,8 +74,17 @@ _OF_KIND: Mapping[str, tuple[str, ...]] = {
 _NEEDED: Mapping[str, tuple[str, ...]] = {"exact": (), "statistical": ("metric", "margin"), "bound": ("metric",)}
 
 
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+
+
 class _Loader(yaml.SafeLoader):
-    """The second of two equal keys would win silently."""
+    """Numbers are those of YAML 1.2: PyYAML's own rules are of 1.1, where 1e-3 is a text, 010 is 8 and 1:30 is 90. The
+    second of two equal keys would win silently."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
+        first: [(tag, form) for tag, form in known if tag not in (_INT, _FLOAT)]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -83,17 +94,27 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(r"[-+]?((\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"),
+    list("-+.0123456789"),
+)
+
+
 def read_rules(path: Path | None = None) -> tuple[Rule, ...]:
     """The rules of a yaml file; None: those that decodebench brings. Raises ConfigError, one line, for anything wrong
     in it, an empty file included: it would check nothing."""
     path = DEFAULT_RULES if path is None else path
     try:
-        nodes = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "is no UTF-8 text"
         raise ConfigError(f"{path}: cannot be read ({why}); allowed is a yaml file with a list of rules") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is no yaml ({one_line(error, 200)})") from error
+    try:
+        nodes = yaml.load(text, _Loader)
+    except Exception as error:  # PyYAML raises what it runs into where a value is not of its tag: `!!int x`
+        raise ConfigError(f"{path}: is no yaml ({one_line(error, 200) or type(error).__name__})") from error
     return parse_rules(nodes, str(path) if path != DEFAULT_RULES else "the default rules")
 
 
@@ -211,7 +232,8 @@ class _Fields:
 
 
 def _number(value: Any, place: str, least: float, more: str = "") -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
+    largest = sys.float_info.max  # a whole number of yaml may be larger
+    if type(value) not in (int, float) or not max(least, -largest) <= value <= largest:
         what = "a number" if least == -math.inf else f"a number of {least:g} or more"
         raise ConfigError(f"{place}={_shown(value)}: must be {what}{more}")
     return float(value)

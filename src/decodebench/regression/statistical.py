@@ -17,7 +17,7 @@ from decodebench.metrics import Metric
 from decodebench.regression.assigning import Task, metric_named
 from decodebench.regression.baseline import BaselineArm, BaselineMetric
 from decodebench.regression.findings import Finding, Outcome, Severity
-from decodebench.regression.matching import Key
+from decodebench.regression.matching import Key, Pair
 from decodebench.regression.rules import Preference, Rule
 from decodebench.stats import (
     ALPHA,
@@ -79,10 +79,26 @@ def finish_of(name: str) -> Finish:
     return metric.finish
 
 
-def rows(arm: BaselineArm, name: str, prompt_ids: Sequence[str]) -> Array:
-    """The numbers of these prompts, P by K. Raises StoreError for NaN or infinity, which no metric gives."""
-    metric = arm.metrics[name]
-    rows_PK = np.array([metric.rows[prompt_id] for prompt_id in prompt_ids], dtype=np.float64)
+def shared_rows(pair: Pair, name: str) -> tuple[Sequence[str], Array, Array]:
+    """The prompts that have numbers of a metric on both sides, and these numbers of the baseline and of the run, P by
+    K each. Raises StoreError for NaN or infinity, which no metric gives, and where prompts or sides differ in how many
+    numbers they have."""
+    if pair.run is None:
+        raise ValueError("an arm without texts has no rows")
+    before, now = pair.baseline.metrics[name].rows, pair.run.metrics[name].rows
+    shared = [prompt_id for prompt_id in before if prompt_id in now]
+    a_PK, b_PK = (_rows(arm, name, shared) for arm in (pair.baseline, pair.run))
+    if a_PK.shape != b_PK.shape:
+        told = f"{a_PK.shape[1]} numbers of a prompt, the run has {b_PK.shape[1]}"
+        raise StoreError(f"{pair.name}: {name}: the baseline has {told}; make the baseline again")
+    return shared, a_PK, b_PK
+
+
+def _rows(arm: BaselineArm, name: str, prompt_ids: Sequence[str]) -> Array:
+    found = [arm.metrics[name].rows[prompt_id] for prompt_id in prompt_ids]
+    if len({len(row) for row in found}) > 1:
+        raise StoreError(f"{arm.strategy}: {name} has rows of unequal length; allowed is one length")
+    rows_PK = np.array(found, dtype=np.float64)
     if not np.isfinite(rows_PK).all():
         prompt_id = prompt_ids[int((~np.isfinite(rows_PK)).any(axis=1).argmax())]
         raise StoreError(f"{arm.strategy}: {name} of prompt {prompt_id!r} is not finite; allowed are numbers")
@@ -100,11 +116,10 @@ def _look(task: Task) -> Finding | Tested:
         return _without_value(task, before, now)
     if pair.identical:
         return _finding(task, "pass", "the same tokens for every prompt", baseline=before.value, value=now.value)
-    shared = [prompt_id for prompt_id in before.rows if prompt_id in now.rows]
+    shared, b_PK, a_PK = shared_rows(pair, name)
     if not shared:
         return _finding(task, "cannot tell", "no prompt has a value on both sides")
     finish = finish_of(name)
-    a_PK, b_PK = rows(pair.run, name, shared), rows(pair.baseline, name, shared)
     values: dict[str, Any] = {"baseline": float(finish(*b_PK.mean(axis=0))), "value": float(finish(*a_PK.mean(axis=0)))}
     if before.rows.keys() == now.rows.keys() and np.array_equal(a_PK, b_PK):
         return _finding(task, "pass", "equal for every prompt", n=len(shared), **values)
