@@ -1,7 +1,16 @@
 """What the user is told when something cannot be done: one line naming key, value and what is allowed."""
 
-from collections.abc import Iterable
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+K = TypeVar("K")
 
 _CONTROLS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 
@@ -26,6 +35,60 @@ class ModelError(DecodebenchError):
 
 class StoreError(DecodebenchError):
     """A run folder that cannot be read, written or continued."""
+
+
+class DiskError(StoreError):
+    """A disk that refuses to be written: whatever was to be written is not at fault."""
+
+
+class NoMemoryError(ModelError):
+    """Memory that ran out, after all that can be done about it was done."""
+
+
+class ForeignError(DecodebenchError):
+    """What code that is not ours (of a model, a tokenizer, a strategy of a user's own) raised, in words."""
+
+
+@contextmanager
+def guarded(fail: Callable[[DecodebenchError], object]) -> Iterator[None]:
+    """Whatever the block raises fails what it was done for, a cell or a text, and nothing else: `fail` is told.
+
+    Our own errors come as they are, others as a ForeignError. What no cell is at fault for goes through: memory that
+    ran out, a disk that refuses, a user who stops the program.
+    """
+    try:
+        yield
+    except (MemoryError, DiskError, NoMemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # a strategy is anybody's code: it may even call exit()
+        if ran_out_of_memory(error):
+            raise
+        log.debug("failed", exc_info=True)
+        if isinstance(error, DecodebenchError):
+            fail(error)
+        else:
+            foreign = ForeignError(in_words(error))
+            foreign.__cause__ = error
+            fail(foreign)
+
+
+def noted(reasons: MutableMapping[K, str], key: K) -> AbstractContextManager[None]:
+    """`guarded`, where all that is to be done is to note the reason."""
+    return guarded(lambda error: reasons.__setitem__(key, str(error)))
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of this machine or, where torch is in use, of its device."""
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+
+
+def in_words(error: BaseException) -> str:
+    """An error of other code on one line: its class and its text; of one without a text, where it was raised."""
+    if text := one_line(error):
+        return f"{type(error).__name__}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error).__name__ + (f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "")
 
 
 def visible(text: str) -> str:

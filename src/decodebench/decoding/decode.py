@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from decodebench.decoding.requests import Prepared
 from decodebench.decoding.solo import decode_alone
 from decodebench.engine import Decoder, Forward, Outcome, Request, Room, choose_rows, make_paired, room
-from decodebench.errors import ModelError
+from decodebench.errors import DecodebenchError, NoMemoryError, guarded
 from decodebench.models import LoadedModel, decode, free_bytes, load_second, peak_memory, vocabulary
 from decodebench.plan import EngineConfig
 from decodebench.records import Counts, Generation
@@ -87,8 +87,9 @@ def decode_cells(
         cells = {p.job.cell.id: p for p in prepared}
         decoding = _Decoding(cells, loaded, forward, store, bar, failure, before)
         start_bytes, _ = peak()
-        for requests in _batches(todo):
-            decoding.together(requests, fits)
+        if fits is not None:
+            for requests in _batches(todo):
+                decoding.together(requests, fits)
         peak_bytes, why = peak()
         decoding.alone([request for request in todo if not request.strategy.packs])
     if fits is None:
@@ -112,14 +113,35 @@ class _Decoding:
     _finished: set[tuple[str, str, int]] = field(default_factory=set)
     _failed: set[str] = field(default_factory=set)
 
-    def together(self, requests: Sequence[Request], fits: Room | None) -> None:
-        """Decode requests in packed batches; where memory runs out, half as many rows go on with what is left."""
-        if fits is None:
-            raise ValueError("packed requests need an estimate of the rows that fit")
+    def together(self, requests: Sequence[Request], fits: Room) -> None:
+        """Decode requests in packed batches.
+
+        What the batch as a whole raises, such as a model that lacks what one strategy reads, may be the fault of one
+        cell: the cells go on in halves, down to those that fail alone.
+        """
+        raised: list[DecodebenchError] = []
+        with guarded(raised.append):
+            self._packed(requests, fits)
+        if not raised:
+            return
+        left = self._left(requests)
+        cells = list(dict.fromkeys(request.cell for request in left))
+        if len(cells) == 1:
+            self._fail(cells[0], str(raised[0]))
+            return
+        for half in (cells[: len(cells) // 2], cells[len(cells) // 2 :]):
+            self.together([request for request in left if request.cell in half], fits)
+
+    def _left(self, requests: Sequence[Request]) -> list[Request]:
+        """Those that are neither finished nor of a cell that failed."""
+        return [r for r in requests if r.cell not in self._failed and _key(r) not in self._finished]
+
+    def _packed(self, requests: Sequence[Request], fits: Room) -> None:
+        """One batch; where memory runs out, half as many rows go on with what is left."""
         widest = max(request.strategy.width for request in requests)
         max_rows = fits.max_rows if requests[0].strategy.second_model is None else max(widest, fits.max_rows // 2)
         while True:
-            left = [r for r in requests if r.cell not in self._failed and _key(r) not in self._finished]
+            left = self._left(requests)
             rows = self._rows_for(left)
             try:
                 Decoder(rows, max_rows=max_rows, sink=self._sink, failure=self._fail).run(left, tick=self._tick)
@@ -142,14 +164,14 @@ class _Decoding:
         self._count(solo.prefills, solo.forward_passes, solo.tokens_computed)
 
     def _halve(self, max_rows: int, widest: int, error: BaseException) -> None:
-        """Say that memory ran out. Raises ModelError where fewer rows cannot be."""
+        """Say that memory ran out. Raises NoMemoryError where fewer rows cannot be."""
         if max_rows <= widest:
             raise self._no_memory(max_rows) from error
         self.halvings += 1
         log.warning("engine.max_rows=%d: out of memory; half as many rows go on", max_rows)
 
-    def _no_memory(self, max_rows: int) -> ModelError:
-        return ModelError(
+    def _no_memory(self, max_rows: int) -> NoMemoryError:
+        return NoMemoryError(
             f"engine.max_rows={max_rows}: out of memory, and no request has fewer rows; finished texts are kept, "
             f"and the same command with name={self.store.run_dir.name} goes on where there is more"
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from decodebench.errors import ModelError, PromptError
+from decodebench.errors import noted
 from decodebench.models import SELF, LoadedModel, decode, fastest_exact_products
 from decodebench.plan import Job, reference_id
 from decodebench.reading import Item, prompt_tokens, read_texts, text_tokens
@@ -35,11 +35,9 @@ def reference_texts(
     for cell, job in sets.items():
         limits = _limits(cell, manifest)
         prompts = [prompt for prompt in job.prompts if prompt.reference] if limits else []
-        try:
+        with noted(unread, cell):
             new = [_given(prompt, prompt.reference or "", job, cell, limits, loaded) for prompt in prompts]
             texts += _read(new, known, loaded, job.template)
-        except (ModelError, PromptError) as error:
-            unread[cell] = str(error)
     return References(texts=tuple(texts), unread=unread)
 
 

@@ -6,9 +6,9 @@ the text is after it. Nothing of the counts is taken from a formula.
 
 import copy
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -17,13 +17,11 @@ from torch import Tensor, nn
 
 from decodebench.deploy import generation_config, generation_config_fields, quiet
 from decodebench.engine import Outcome, Request
-from decodebench.errors import ConfigError, ModelError, one_line
+from decodebench.errors import ConfigError, DecodebenchError, ModelError, guarded, one_line
 from decodebench.models import LoadedModel, load_second
 from decodebench.records import Counts, Drafting
 from decodebench.strategies import Assisted, Strategy
 from decodebench.strategies.step import ModelFacts, stream_key
-
-log = logging.getLogger(__name__)
 
 
 def fitted(strategy: Strategy, loaded: LoadedModel, facts: ModelFacts) -> Strategy:
@@ -41,8 +39,14 @@ def fitted(strategy: Strategy, loaded: LoadedModel, facts: ModelFacts) -> Strate
 
 
 def _require_cache(model: Any, key: str, name: str) -> None:
+    """Raise ConfigError for a model that cannot take tokens back: one without a cache, or with recurrent layers."""
     if "past_key_values" not in inspect.signature(type(model).forward).parameters:
         raise ConfigError(f"{key}: {name} has no key-value cache to take tokens back from; allowed is a model with one")
+    if getattr(model, "_is_stateful", False):
+        raise ConfigError(
+            f"{key}: {name} ({model.config.model_type}) has layers whose state cannot be taken back; allowed is a "
+            "model with a key-value cache alone"
+        )
 
 
 def generate_call(
@@ -56,7 +60,7 @@ def generate_call(
     if not isinstance(strategy, Assisted):
         return fields, {}
     if strategy.draft is None:
-        draft = _first_layers(loaded.model, strategy.assistant_early_exit or 1)
+        draft = _first_layers(loaded, strategy.assistant_early_exit or 1)
     else:
         draft = _sharing_copy(load_second(strategy.draft, loaded, "strategy.draft"))
         _require_cache(draft, f"strategy.draft={strategy.draft}", "it")
@@ -73,19 +77,28 @@ def _sharing_copy(model: Any) -> Any:
     return copy.deepcopy(model, shared)
 
 
-def _first_layers(model: Any, count: int) -> Any:
-    """The model with its first `count` layers alone, its norm and head behind them; it shares the weights."""
-    draft = _sharing_copy(model)
+def _first_layers(loaded: LoadedModel, count: int) -> Any:
+    """The model with its first `count` layers alone, its norm and head behind them; it shares the weights.
+
+    Raises ConfigError for a model whose layers are not one list as long as its configuration says, or whose
+    configuration derives what it says of them.
+    """
+    draft = _sharing_copy(loaded.model)
     config = draft.config.get_text_config()
-    layers = next(
-        child
-        for child in draft.get_decoder().children()
-        if isinstance(child, nn.ModuleList) and len(child) == config.num_hidden_layers
-    )
-    del layers[count:]
-    config.num_hidden_layers = count
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:count]
+    lists = (module for module in draft.get_decoder().modules() if isinstance(module, nn.ModuleList))
+    layers = next((each for each in lists if len(each) == config.num_hidden_layers), None)
+    try:
+        if layers is None:
+            raise AttributeError(f"it has no list of {config.num_hidden_layers} layers")
+        del layers[count:]
+        config.num_hidden_layers = count
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:count]
+    except AttributeError as error:
+        raise ConfigError(
+            f"strategy.draft=null: the first layers of {loaded.name} ({config.model_type}) cannot be a draft "
+            f"({one_line(error)}); allowed is a model of its own"
+        ) from error
     return draft
 
 
@@ -104,22 +117,20 @@ def decode_alone(
     """
     failed: set[str] = set()
     done = passes = tokens = 0
+
+    def fail(cell: str, error: DecodebenchError) -> None:
+        failed.add(cell)
+        failure(cell, str(error))
+
     with torch.inference_mode(), quiet():
         for request in requests:
             if request.cell in failed:
                 continue
-            try:
+            with guarded(partial(fail, request.cell)):  # `generate` raises a dozen classes
                 outcome = _decode(request, loaded, tick)
-            except (torch.OutOfMemoryError, MemoryError):
-                raise  # of the machine, not of this strategy
-            except Exception as error:  # `generate` raises a dozen classes; it fails this cell and no other
-                log.debug("cell %s failed", request.cell, exc_info=True)
-                failed.add(request.cell)
-                failure(request.cell, f"{type(error).__name__}: {one_line(error)}")
-                continue
-            done, tokens = done + 1, tokens + outcome.computed_tokens
-            passes += outcome.drafting.target_forwards if outcome.drafting else 0
-            sink([outcome])
+                done, tokens = done + 1, tokens + outcome.computed_tokens
+                passes += outcome.drafting.target_forwards if outcome.drafting else 0
+                sink([outcome])
     return Counts(prefills=done, forward_passes=passes, tokens_computed=tokens)
 
 

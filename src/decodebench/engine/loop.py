@@ -1,9 +1,8 @@
 """The packed decoding loop: rows of every strategy and prompt advance in one forward pass."""
 
-import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import chain
 
 import torch
@@ -11,10 +10,8 @@ from torch import Tensor
 
 from decodebench.engine.block import Block, Feed, Outcome, Request
 from decodebench.engine.rows import Prefix, Rows
-from decodebench.errors import ModelError
+from decodebench.errors import ModelError, guarded
 from decodebench.strategies.step import EMPTY, Questions
-
-log = logging.getLogger(__name__)
 
 Sink = Callable[[Sequence[Outcome]], None]
 Failure = Callable[[str, str], None]
@@ -30,6 +27,9 @@ BROKEN = ""
 
 class Decoder:
     """Decodes requests; each finished one goes to `sink` at once, each failing cell to `failure(cell, why)`.
+
+    Whatever a strategy raises, or `sink` of its texts, fails its cell and no other. What a pass of the model raises,
+    which all of them share, `run` raises.
 
     Requests are admitted prompt by prompt while the rows that they feed at once fit `max_rows`; as others finish,
     more come in. A prompt is prefilled once and kept until its last request is admitted.
@@ -63,16 +63,9 @@ class Decoder:
                 if self._blocks:
                     tick(self._step())
 
-    @contextmanager
-    def _guarded(self, cell: str) -> Iterator[None]:
+    def _guarded(self, cell: str) -> AbstractContextManager[None]:
         """Strategies are anybody's code: whatever one of them raises fails its cell, and no other."""
-        try:
-            yield
-        except (torch.OutOfMemoryError, MemoryError):
-            raise  # of the batch, not of this strategy
-        except Exception as error:
-            log.debug("cell %s failed", cell, exc_info=True)
-            self._fail(cell, f"{type(error).__name__}: {error}")
+        return guarded(lambda error: self._fail(cell, str(error)))
 
     def _admit(self) -> None:
         """Let waiting requests in, while there is room; with nothing under way, one at least."""
@@ -109,13 +102,12 @@ class Decoder:
     def _step(self) -> int:
         """One step of every block and one forward pass; returns the rows fed, counted as if none were shared."""
         feeds: dict[str, list[Feed]] = {}
-        done: list[Outcome] = []
+        done: dict[str, list[Outcome]] = {}
         # Texts that end are read before the next forward pass is given to the device: now it has nothing to do.
         for cell, own in self._feeds().items():
             with self._guarded(cell):
                 self._check(own)
-                outcomes, feeds[cell] = self._blocks[cell].finish(own, self._rows)
-                done += outcomes
+                done[cell], feeds[cell] = self._blocks[cell].finish(own, self._rows)
         pairs = dict.fromkeys(feed for own in feeds.values() for feed in own if feed[1] != EMPTY)
         slots = self._rows.advance([p for p, _ in pairs], [t for _, t in pairs])
         slot_of = dict(zip(pairs, slots, strict=True))
@@ -123,8 +115,10 @@ class Decoder:
             self._blocks[cell].place([slot_of.get(feed, EMPTY) for feed in own], self._rows)
             if not own:
                 del self._blocks[cell]
-        if done:
-            self._sink(done)
+        for cell, outcomes in done.items():
+            if outcomes:
+                with self._guarded(cell):
+                    self._sink(outcomes)
         return sum(feed[1] != EMPTY for own in feeds.values() for feed in own)
 
     def _feeds(self) -> dict[str, list[Feed]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from decodebench.errors import noted
 from decodebench.models import LoadedModel, load_second, peak_memory, synchronize
 from decodebench.plan import LatencyConfig
 from decodebench.records import Timing
@@ -54,18 +55,23 @@ def measure_latency(
     calls: Sequence[TimedCall],
     config: LatencyConfig,
     *,
+    untimed: dict[str, str] | None = None,
     clock: Clock = time.perf_counter,
     tick: Callable[[], object] = lambda: None,
 ) -> list[Timing]:
-    """Time every call in `config.rounds` interleaved rounds after `config.warmups` rounds that are thrown away."""
+    """Time every call in `config.rounds` interleaved rounds after `config.warmups` rounds that are thrown away.
+
+    A cell of which a call raises an error is not timed; the reason goes into `untimed`.
+    """
+    failed: dict[str, str] = {} if untimed is None else untimed
     timings = []
     for number in range(config.warmups + config.rounds):
         for call in calls:
-            timing = _time(loaded, call, number - config.warmups, clock)
+            if call.cell not in failed:
+                with noted(failed, call.cell):
+                    timings.append(_time(loaded, call, number - config.warmups, clock))
             tick()
-            if number >= config.warmups:
-                timings.append(timing)
-    return timings
+    return [timing for timing in timings if timing.round >= 0 and timing.cell not in failed]
 
 
 def _time(loaded: LoadedModel, call: TimedCall, number: int, clock: Clock) -> Timing:

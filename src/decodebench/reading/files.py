@@ -4,6 +4,7 @@ One cell at a time is in memory: it is a row group of readings.parquet, which is
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -13,9 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from decodebench.errors import StoreError, one_line
+from decodebench.errors import DecodebenchError, StoreError, guarded
 from decodebench.records import Reading
-from decodebench.store import schema, write_whole
+from decodebench.store import opened, rows_of_cell, schema, write_whole
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, int]
 """(prompt id, sample): what names a text in a cell."""
@@ -34,8 +37,8 @@ class ReadingFiles:
 
     def stored(self, cell: str) -> dict[Key, tuple[int, ...]]:
         """The tokens of each text of a cell that has been read before; empty where the cell has not."""
-        table = self._read(cell, ["prompt_id", "sample", "token_ids"])
-        rows = [] if table is None else table.to_pylist()
+        table = self._read(cell)
+        rows = [] if table is None else table.select(["prompt_id", "sample", "token_ids"]).to_pylist()
         return {(row["prompt_id"], row["sample"]): tuple(row["token_ids"]) for row in rows}
 
     def put(self, cell: str, readings: Iterable[Reading]) -> None:
@@ -50,7 +53,7 @@ class ReadingFiles:
             with pq.ParquetWriter(path, self._schema) as writer:
                 for cell in cells:
                     table = self._read(cell)
-                    if table is not None and len(table):
+                    if table is not None:
                         writer.write_table(table, row_group_size=len(table))
 
         write_whole(self._path, write)
@@ -59,21 +62,30 @@ class ReadingFiles:
     def _part(self, cell: str) -> Path:
         return self._folder / f"{cell}.parquet"
 
-    def _read(self, cell: str, columns: list[str] | None = None) -> Any:
-        """The table of a cell, from its own file or from readings.parquet; None where there is none of this scorer."""
-        for path in (self._part(cell), self._path):
-            if not path.exists():
-                continue
-            try:
-                with pq.ParquetFile(path) as file:
-                    if file.schema_arrow.metadata != self._schema.metadata:
-                        continue
-                    for group in range(file.num_row_groups):
-                        if file.read_row_group(group, ["cell"])["cell"][0].as_py() == cell:
-                            return file.read_row_group(group, columns)
-            except (OSError, pa.ArrowException) as error:
-                why = one_line(error, 200)
-                raise StoreError(
-                    f"{path}: cannot be read, is it cut off? delete it to read it again ({why})"
-                ) from error
-        return None
+    def _read(self, cell: str) -> Any:
+        """The table of a cell, from its own file or from readings.parquet; None where there is none of this scorer.
+
+        A file of its own that is half-written, or empty, is as good as none. Raises StoreError where readings.parquet,
+        which is written whole, is damaged.
+        """
+        raised: list[DecodebenchError] = []
+        with guarded(raised.append):
+            table = self._rows(self._part(cell), cell)
+            if table is not None:
+                return table
+        for error in raised:
+            log.warning("%s; the cell is read again", error)
+        try:
+            return self._rows(self._path, cell)
+        except StoreError as error:
+            raise StoreError(
+                f"{self._path}: cannot be read, is it cut off? delete it to read it again ({error})"
+            ) from error
+
+    def _rows(self, path: Path, cell: str) -> Any:
+        """The rows of a cell in a file; None where it has none, or is of another scorer."""
+        with opened(path, Reading, optional=True) as file:
+            if file is None or file.schema_arrow.metadata != self._schema.metadata:
+                return None
+            table = rows_of_cell(file, Reading, cell)
+            return table.cast(self._schema) if len(table) else None

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from decodebench.errors import ConfigError, DecodebenchError, ModelError, PromptError, StoreError, one_line
+from decodebench.errors import ConfigError, DecodebenchError, ModelError, StoreError, guarded, noted, one_line
 from decodebench.models import (
     SCORERS,
     SELF,
@@ -50,9 +50,10 @@ def read_own(run_dir: Path, loaded: LoadedModel, manifest: Mapping[str, Any], la
 
 def read_other(run_dir: Path, config: ScorerConfig, device: str, manifest: Mapping[str, Any], texts: Texts) -> Readings:
     """Load the scorer, on this device, and let it read every cell. Raises ModelError where it cannot be loaded."""
-    try:
+    raised: list[DecodebenchError] = []
+    with guarded(raised.append):
         loaded = load(config.model(device), announce=log.info)
-    except DecodebenchError as error:
+    for error in raised:
         why = one_line(error.__cause__ or error, 300)
         raise ModelError(f"scorer.id={config.id}: could not be loaded; {SCORERS} ({why})") from error
     scorer = {"id": config.id, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype}
@@ -75,16 +76,18 @@ def _read(
 ) -> Readings:
     """Read what the files lack of these cells; each is kept when it is finished."""
     files = ReadingFiles(run_dir, scorer)
-    todo: dict[str, list[Item]] = {}
+    known: dict[str, list[Item]] = {}
     unread: dict[str | None, str] = {}
     for cell, place in cells.items():
-        try:
-            items = tokens(loaded, place, texts.get(cell, ()))
-        except (ModelError, PromptError, ConfigError) as error:
-            unread[cell] = str(error)
-            continue
-        if files.stored(cell) != {(i.prompt_id, i.sample): i.scored_ids for i in items}:
-            todo[cell] = items
+        with noted(unread, cell):
+            if not texts.get(cell):
+                raise StoreError(f"{run_dir}: has no text of the cell {cell} that the manifest names")
+            known[cell] = tokens(loaded, place, texts[cell])
+    todo = {
+        cell: items
+        for cell, items in known.items()
+        if files.stored(cell) != {(item.prompt_id, item.sample): item.scored_ids for item in items}
+    }
     if todo and (why := no_embedding(loaded, str(scorer["id"]))):
         log.warning("scorer.id=%s: %s; its readings have log-probs and entropies, no embeddings", scorer["id"], why)
     total = sum(len(item.ids) for items in todo.values() for item in items)
@@ -95,11 +98,8 @@ def _read(
         tqdm(total=total, unit="tok", desc=title, disable=None) as bar,
     ):
         for cell, items in todo.items():
-            try:
+            with noted(unread, cell):
                 found = {_key(r): r for r in read_texts(loaded, items, scorer=str(scorer["id"]), tick=bar.update)}
-            except (ModelError, PromptError) as error:
-                unread[cell] = str(error)
-            else:
                 files.put(cell, [found[item.prompt_id, item.sample] for item in items])
     return Readings(scorer=scorer, unread=unread)
 

@@ -91,8 +91,8 @@ def work(run: Run) -> Facts:
         difference = abs(alone - computed)
         compared = f"{difference:,} ({difference / alone:.0%}) {'fewer' if computed <= alone else 'more'}"
         facts.append(("tokens fed to the model", f"{computed:,}, {compared} than if each text had been made alone"))
-    for entry in run.manifest.get("unread") or ():
-        facts.append(("could not be read", str(entry["error"])))
+    for key in ("unread", "untimed"):
+        facts += [(f"could not be {key[2:]}", str(entry["error"])) for entry in run.manifest.get(key) or ()]
     if seconds := run.manifest.get("seconds"):
         facts.append(("time", ", ".join(f"{name} {number(value)} s" for name, value in seconds.items())))
     if run.timings:

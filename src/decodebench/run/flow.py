@@ -1,9 +1,10 @@
 """A run from its plan to its report, stage by stage; each leaves what it found in the run's folder (`run.stages`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from decodebench.errors import DecodebenchError
+from decodebench.errors import DecodebenchError, NoMemoryError, one_line, ran_out_of_memory
 from decodebench.models import cpu_threads
 from decodebench.plan import Job, Plan
 from decodebench.run.stages import (
@@ -30,12 +31,13 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
     """Decode, time, score and report a plan; returns the run folder.
 
     `adds` is for launchers that hand over one cell after the other: cells already stored stay beside the plan's.
-    Raises the error itself where no cell could be started (nothing is written then), RunFailedError where some failed.
+    Raises the error itself where no cell could be started (nothing is written then), RunFailedError where some failed,
+    NoMemoryError where memory ran out.
     """
     from decodebench.report import render
 
     with locked(plan.run_dir):
-        with RunUnderWay.of(plan, adds=adds) as run, cpu_threads(plan.engine.threads):
+        with RunUnderWay.of(plan, adds=adds) as run, cpu_threads(plan.engine.threads), _memory(plan.run_dir):
             for jobs in plan.by_model():
                 _with_one_model(run, jobs)
             read_by_another(run)
@@ -46,6 +48,20 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
     echo(f"\nreport: {report.html}")
     _raise_what_failed(run, report.html)
     return plan.run_dir
+
+
+@contextmanager
+def _memory(run_dir: Path) -> Iterator[None]:
+    """Memory that runs out is said on one line, wherever it happens."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise NoMemoryError(
+            f"{run_dir}: out of memory ({one_line(error, 200)}); finished texts are kept, and the same command with "
+            f"name={run_dir.name} goes on where there is more"
+        ) from error
 
 
 def _with_one_model(run: RunUnderWay, jobs: Sequence[Job]) -> None:
@@ -59,11 +75,12 @@ def _with_one_model(run: RunUnderWay, jobs: Sequence[Job]) -> None:
 
 
 def _raise_what_failed(run: RunUnderWay, page: Path) -> None:
-    """Raise RunFailedError where cells failed, or texts could not be read."""
+    """Raise RunFailedError where cells failed, or texts could not be read or timed."""
     if run.progress.failed:
         failed, cells = run.store.manifest["failed"], run.store.manifest["cells"]
         so_far = " so far" if run.adds else ""
         raise RunFailedError(f"{len(failed)} of {len(cells)} cells{so_far} failed; the reasons are in {page}")
-    if unread := run.progress.unread:
-        why = next(iter(unread.values()))
-        raise RunFailedError(f"the texts are in {run.plan.run_dir}, but not all could be read again: {why}")
+    for what, missing in (("read again", run.progress.unread), ("timed", run.progress.untimed)):
+        if missing:
+            why = next(iter(missing.values()))
+            raise RunFailedError(f"the texts are in {run.plan.run_dir}, but not all could be {what}: {why}")

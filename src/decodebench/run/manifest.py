@@ -60,6 +60,7 @@ def manifest(
         "references": [entry for entry in _references(listed, prompts) if entry["id"] in there],
         "scorer": progress.scorer or earlier.get("scorer"),
         "unread": [{"cell": cell, "error": error} for cell, error in progress.unread.items()],
+        "untimed": [{"cell": cell, "error": error} for cell, error in progress.untimed.items()],
         "failed": failed + [asdict(f) for f in progress.failed.values()],
         "counts": asdict(progress.counts),
         "model_loads": list(loads()),

@@ -15,7 +15,7 @@ class Progress:
     """What a run learns while it goes on. `models`, `generation_configs` and `failed` are by cell id.
 
     `references` are the ids of cells of references that there are; `unread` says of cells (None: of all) why a model
-    could not read their texts.
+    could not read their texts, `untimed` of cells why their calls could not be timed.
     """
 
     models: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -24,6 +24,7 @@ class Progress:
     references: set[str] = field(default_factory=set)
     scorer: Mapping[str, Any] | None = None
     unread: dict[str | None, str] = field(default_factory=dict)
+    untimed: dict[str, str] = field(default_factory=dict)
     first_error: DecodebenchError | None = None
     counts: Counts = field(default_factory=Counts)
     memory: dict[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -7,13 +7,14 @@ load_model -> decode (journal) -> time (latency) -> read_references (references)
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from decodebench.decoding import Prepared, decode_cells, prepare, reference_texts, rows_that_fit, waiting
 from decodebench.engine import Forward, Request, Room, choose_rows
-from decodebench.errors import DecodebenchError, ModelError
+from decodebench.errors import DecodebenchError, guarded, noted
 from decodebench.latency import measure_latency, timed_calls
 from decodebench.models import SELF, LoadedModel, fastest_exact_products, load, second_fingerprint, vocabulary
 from decodebench.plan import Job
@@ -41,7 +42,14 @@ class ModelInUse:
 def load_model(run: RunUnderWay, jobs: Sequence[Job]) -> ModelInUse | None:
     """Load the model of these cells, find out how it runs, and prepare its cells; None where nothing can be decoded."""
     progress, engine = run.progress, run.plan.engine
-    try:
+
+    def fail(error: DecodebenchError) -> None:
+        for job in jobs:
+            if job.cell.id not in progress.failed:  # one that failed already has a reason of its own
+                progress.fail(job.cell.id, error)
+
+    prepared: list[Prepared] = []
+    with guarded(fail):
         with progress.timed("load"):
             loaded = load(jobs[0].model, announce=log.info)
             run.store.refuse_other_weights((j.cell.id for j in jobs), loaded.fingerprint, loaded.dtype)
@@ -50,12 +58,7 @@ def load_model(run: RunUnderWay, jobs: Sequence[Job]) -> ModelInUse | None:
         prepared = _prepare(run, jobs, loaded)
         todo = waiting(prepared, run.store)
         fits = rows_that_fit(todo, loaded, forward, engine)
-    except DecodebenchError as error:
-        for job in jobs:
-            if job.cell.id not in progress.failed:  # one that failed already has a reason of its own
-                progress.fail(job.cell.id, error)
-        return None
-    if not prepared:
+    if all(job.cell.id in progress.failed for job in jobs):
         return None
     if forward.path != "cached":
         log.warning("%s is decoded without a cache, slowly: %s", loaded.name, forward.reason)
@@ -69,13 +72,10 @@ def _prepare(run: RunUnderWay, jobs: Sequence[Job], loaded: LoadedModel) -> list
     """The cells that this model can decode; the others fail."""
     prepared = []
     for job in jobs:
-        try:
+        with guarded(partial(run.progress.fail, job.cell.id)):
             ready = prepare(job, loaded)
             if place := job.strategy.second_model:
                 run.store.refuse_other_second_model(place, second_fingerprint(place))
-        except DecodebenchError as error:
-            run.progress.fail(job.cell.id, error)
-        else:
             prepared.append(ready)
             run.progress.generation_configs[job.cell.id] = ready.generation_config
     return prepared
@@ -102,19 +102,22 @@ def decode(run: RunUnderWay, model: ModelInUse) -> None:
 
 def time_cells(run: RunUnderWay, model: ModelInUse) -> None:
     """The timed pass over the cells of a model; what the folder has of it is kept if none is missing."""
-    config, store = run.plan.latency, run.store
+    config, store, untimed = run.plan.latency, run.store, run.progress.untimed
     if config.rounds == 0:
         return
     with run.progress.timed("latency"):
         decoded = [one for one in model.prepared if one.job.cell.id not in run.progress.failed]
-        calls = [call for one in decoded for call in timed_calls(one, config, model.loaded)]
+        calls = []
+        for one in decoded:
+            with noted(untimed, one.job.cell.id):
+                calls += timed_calls(one, config, model.loaded)
         wanted = {(call.cell, call.prompt_id, number) for call in calls for number in range(config.rounds)}
         stored = [t for t in store.timings if (t.cell, t.prompt_id, t.round) in wanted]
         if len(stored) == len(wanted) and all(t.new_tokens == config.new_tokens for t in stored):
             return
         total = len(calls) * (config.warmups + config.rounds)
         with tqdm(total=total, unit="call", desc="timing", disable=None) as bar:
-            timings = measure_latency(model.loaded, calls, config, tick=bar.update)
+            timings = measure_latency(model.loaded, calls, config, untimed=untimed, tick=bar.update)
         timed = {t.cell for t in timings}
         store.write_timings([*(t for t in store.timings if t.cell not in timed), *timings])
 
@@ -149,13 +152,10 @@ def read_by_another(run: RunUnderWay) -> None:
     if not run.progress.models or run.plan.scorer.id in (None, SELF):
         return
     device = run.plan.jobs[0].model.device
-    try:
-        with run.progress.timed("read"):
-            run.begin()
-            manifest = run.store.manifest
-            _told(run, read_other(run.store.run_dir, run.plan.scorer, device, manifest, _all_texts(run)))
-    except ModelError as error:
-        run.progress.unread[None] = str(error)
+    with run.progress.timed("read"), noted(run.progress.unread, None):
+        run.begin()
+        manifest = run.store.manifest
+        _told(run, read_other(run.store.run_dir, run.plan.scorer, device, manifest, _all_texts(run)))
 
 
 def _all_texts(run: RunUnderWay) -> dict[str, list[Generation]]:

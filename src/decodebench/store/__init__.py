@@ -1,17 +1,21 @@
 """The run folder on disk. In: records and a manifest. Out: the same, whole or not at all; other stages see only this.
 
-`folder` is a run that is being written, and its journal; `tables` parquet and csv; `naming` what cells are called;
+`folder` is a run that is being written, and its journal; `tables` parquet and csv, `checking` what they must be when
+they are read; `manifest` manifest.json as it is read; `naming` what cells are called;
 `provenance` the command, commit, versions and machine of a manifest; `cache` where converted models and locks lie.
 """
 
 from decodebench.store.cache import cache_root
-from decodebench.store.folder import Key, RunStore, locked, read_manifest
+from decodebench.store.folder import Key, RunStore, locked
+from decodebench.store.manifest import read_manifest
 from decodebench.store.naming import labels
 from decodebench.store.provenance import command_line, git_commit, machine, versions
 from decodebench.store.tables import (
     cells_of,
+    opened,
     read_cell,
     read_records,
+    rows_of_cell,
     schema,
     write_csv,
     write_json,
@@ -29,9 +33,11 @@ __all__ = [
     "labels",
     "locked",
     "machine",
+    "opened",
     "read_cell",
     "read_manifest",
     "read_records",
+    "rows_of_cell",
     "schema",
     "versions",
     "write_csv",

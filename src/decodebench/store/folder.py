@@ -17,19 +17,16 @@ from typing import Any
 
 import filelock
 
-from decodebench.errors import StoreError
-from decodebench.records import SCHEMA_VERSION, Generation, Timing
+from decodebench.errors import DiskError, StoreError, one_line
+from decodebench.records import Generation, Timing
 from decodebench.store.cache import cache_root
-from decodebench.store.tables import read_records, record, write_json, write_records
+from decodebench.store.manifest import read_manifest
+from decodebench.store.tables import as_table, read_records, records_of, write_json, write_records
 
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str, int]
 """(cell, prompt id, sample): what names a text in a run."""
-
-
-_ENTRIES = {"cells": ("id", "model", "prompts", "strategy", "seed"), "failed": ("cell", "error")}
-"""What an entry of these lists in the manifest must have."""
 
 
 class RunStore:
@@ -103,7 +100,7 @@ class RunStore:
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{self.run_dir}: cannot be created ({error.strerror})") from error
+            raise DiskError(f"{self.run_dir}: cannot be created ({error.strerror})") from error
         try:
             self.write_manifest(manifest)
         except StoreError:
@@ -121,10 +118,15 @@ class RunStore:
         write_json(self._manifest_path, manifest)
 
     def append(self, generations: Iterable[Generation]) -> None:
-        """Add finished texts, on disk when this returns."""
+        """Add finished texts, on disk when this returns.
+
+        Raises DiskError where the disk refuses; what pyarrow or json does, and adds none of them, where a text has a
+        value that the tables cannot hold.
+        """
         if self._journal is None:
             raise StoreError(f"{self.run_dir}: not begun")
         new = list(generations)
+        as_table(Generation, new)  # at the end of the run it would be too late
         lines = "".join(json.dumps(asdict(g), ensure_ascii=False) + "\n" for g in new).encode()
         with _disk_errors(self.run_dir):
             while lines:
@@ -163,30 +165,6 @@ class RunStore:
             self._journal = None
 
 
-def read_manifest(run_dir: Path) -> Mapping[str, Any]:
-    """The manifest of a run, known to be of a version that this code reads and to name its cells.
-
-    Raises StoreError where there is none, where it cannot be read, or where it is of another version.
-    """
-    path = run_dir / "manifest.json"
-    try:
-        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        what = "is no run folder (no manifest.json)" if run_dir.is_dir() else "there is no such folder"
-        raise StoreError(f"{run_dir}: {what}; allowed: the folder of a run") from error
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read as JSON ({error})") from error
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if version != SCHEMA_VERSION:
-        raise StoreError(f"{path}: schema_version={version}; this decodebench reads {SCHEMA_VERSION}")
-    for key, wanted in _ENTRIES.items():
-        for entry in manifest.setdefault(key, []):
-            absent = [name for name in wanted if name not in entry]
-            if absent:
-                raise StoreError(f"{path}: an entry of {key} has no {', '.join(absent)}")
-    return dict(manifest)
-
-
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """Hold the run folder against a second process on this machine; a killed process frees it."""
@@ -214,13 +192,13 @@ def _journal_lines(path: Path) -> list[Generation]:
         log.info("%s: one half-written line dropped", path)
         with path.open("rb+") as stream:
             stream.truncate(whole)
-    generations = []
+    generations: list[Generation] = []
     for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
         try:
-            generations.append(record(Generation, json.loads(line)))
-        except (ValueError, TypeError, AttributeError) as error:
+            generations += records_of([json.loads(line)], Generation)
+        except (ValueError, RecursionError) as error:
             raise StoreError(
-                f"{path}: line {number} is damaged ({error}); delete the line to decode it again"
+                f"{path}: line {number} is damaged ({one_line(error, 200)}); delete the line to decode it again"
             ) from error
     return generations
 
@@ -232,6 +210,6 @@ def _disk_errors(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "the disk is full" if full else f"cannot be written ({error.strerror})"
-        raise StoreError(
+        raise DiskError(
             f"{run_dir}: {what}; finished texts are kept, and the same command with name={run_dir.name} goes on"
         ) from error

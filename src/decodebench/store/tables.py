@@ -4,8 +4,8 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from decodebench.errors import StoreError, one_line
+from decodebench.errors import DiskError, StoreError, one_line
+from decodebench.store.checking import WrongTableError, checked, column, require_columns
 
 T = TypeVar("T")
 
@@ -47,51 +48,60 @@ def _arrow(hint: Any) -> Any:
 
 def write_records(path: Path, kind: type, records: Iterable[Any]) -> None:
     """Write records as parquet, whole or not at all; those of a cell are a row group, where they are in a row."""
-    names = [f.name for f in dataclasses.fields(kind)]
     columns = schema(kind)
 
     def write(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, columns) as writer:
             for _, group in groupby(records, key=lambda each: getattr(each, "cell", None)):
-                rows = [{name: getattr(each, name) for name in names} for each in group]
-                writer.write_table(pa.Table.from_pylist(rows, schema=columns))
+                writer.write_table(as_table(kind, group))
 
     write_whole(path, write)
+
+
+def as_table(kind: type, records: Iterable[Any]) -> pa.Table:
+    """Records as the table that parquet holds. Raises what pyarrow does for a value that its column cannot hold."""
+    names = [f.name for f in dataclasses.fields(kind)]
+    return pa.Table.from_pylist([{name: getattr(each, name) for name in names} for each in records], schema(kind))
 
 
 def read_records(path: Path, kind: type[T], *, optional: bool = False) -> list[T]:
     """Read records back; of an `optional` file that is not there, none. Columns that the record lacks are left alone.
 
-    Raises StoreError for a file that is missing, cut off, or another table.
+    Raises StoreError for a file that is missing, cut off, or another table, and for values that cannot be of these
+    records (`store.checking`).
     """
-    with _opened(path, kind, optional) as file:
-        return [] if file is None else _records(file.read(_columns(path, kind, file)), kind)
+    with opened(path, kind, optional=optional) as file:
+        return [] if file is None else _records(checked(file.read(_columns(kind, file)), kind, schema(kind)), kind)
 
 
 def read_cell(path: Path, kind: type[T], cell: str, *, optional: bool = False) -> list[T]:
     """The records of one cell, without reading the others where each has row groups of its own; as `read_records`."""
-    with _opened(path, kind, optional) as file:
-        if file is None:
-            return []
-        columns = _columns(path, kind, file)
-        found: list[T] = []
-        for group in range(file.num_row_groups):
-            if cell in set(file.read_row_group(group, ["cell"])["cell"].to_pylist()):
-                table = file.read_row_group(group, columns)
-                found += _records(table.filter(pc.field("cell") == cell), kind)
-        return found
+    with opened(path, kind, optional=optional) as file:
+        return [] if file is None else _records(rows_of_cell(file, kind, cell), kind)
+
+
+def rows_of_cell(file: Any, kind: type, cell: str) -> pa.Table:
+    """The rows of one cell in the file of a table, checked; as `read_cell`."""
+    columns = _columns(kind, file)
+    found = [checked(schema(kind).empty_table(), kind, schema(kind)).select(columns)]
+    for group in range(file.num_row_groups):
+        if cell in set(file.read_row_group(group, ["cell"])["cell"].to_pylist()):
+            table = checked(file.read_row_group(group, columns), kind, schema(kind))
+            found.append(table.filter(pc.field("cell") == cell))
+    return pa.concat_tables(found)
 
 
 def cells_of(path: Path, kind: type) -> list[str]:
     """The cells that a table of these records has, in its order. Raises what `read_records` raises."""
-    with _opened(path, kind, optional=False) as file:
-        _columns(path, kind, file)
-        return list(dict.fromkeys(file.read(["cell"])["cell"].to_pylist()))
+    with opened(path, kind) as file:
+        _columns(kind, file)
+        cells = column(schema(kind).field("cell"), file.read(["cell"])["cell"], str)
+        return list(dict.fromkeys(cells.to_pylist()))
 
 
 @contextmanager
-def _opened(path: Path, kind: type, optional: bool) -> Iterator[Any]:
-    """The file of a table, None for an optional one that is not there."""
+def opened(path: Path, kind: type, *, optional: bool = False) -> Iterator[Any]:
+    """The file of a table, None for an optional one that is not there; what goes wrong with it becomes a StoreError."""
     if not path.exists():
         if not optional:
             raise StoreError(
@@ -103,28 +113,37 @@ def _opened(path: Path, kind: type, optional: bool) -> Iterator[Any]:
         # ParquetFile, not read_table: that one takes a folder named `a=b` for a partition column.
         with pq.ParquetFile(path) as file:
             yield file
-    except (OSError, pa.ArrowException) as error:
+    except WrongTableError as error:
+        raise StoreError(f"{path}: {error}") from error
+    except (OSError, ValueError, pa.ArrowException) as error:  # a text that is not UTF-8 is a ValueError
         raise StoreError(
             f"{path}: cannot be read as {kind.__name__} records, is it cut off? ({one_line(error, 200)})"
         ) from error
 
 
-def _columns(path: Path, kind: type, file: Any) -> list[str]:
-    """The columns of the record that the file has. Raises StoreError where one is missing that must be there."""
-    fields, stored = dataclasses.fields(kind), set(file.schema_arrow.names)
-    absent = [f.name for f in fields if f.default is dataclasses.MISSING and f.name not in stored]
-    if absent:
-        raise StoreError(f"{path}: has no column {', '.join(absent)}; see docs/run_folder.md")
-    return [f.name for f in fields if f.name in stored]
+def _columns(kind: type, file: Any) -> list[str]:
+    """The columns of the record that the file has. Raises WrongTableError where one is missing that must be there."""
+    require_columns(file.schema_arrow.names, kind)
+    return [f.name for f in dataclasses.fields(kind) if f.name in file.schema_arrow.names]
 
 
-def _records(table: Any, kind: type[T]) -> list[T]:
-    return [record(kind, row) for row in table.to_pylist()]
+def _records(table: pa.Table, kind: type[T]) -> list[T]:
+    return [
+        kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+        for row in table.to_pylist()
+    ]
 
 
-def record(kind: type[T], row: Mapping[str, Any]) -> T:
-    """A record from plain values (lists become tuples). Raises TypeError where fields are missing or unknown."""
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+def records_of(rows: Sequence[Any], kind: type[T]) -> list[T]:
+    """Records from the objects of JSON. Raises ValueError where they cannot be such records."""
+    for row in rows:
+        if not isinstance(row, dict):
+            raise WrongTableError(f"it is no object: {one_line(row, 60)}")
+        require_columns(row, kind)
+    try:
+        return _records(checked(pa.Table.from_pylist(list(rows), schema(kind)), kind, schema(kind)), kind)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise WrongTableError(one_line(error, 200)) from error
 
 
 def write_csv(path: Path, kind: type, records: Iterable[Any]) -> None:
@@ -147,12 +166,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary sibling, then put it in place. Raises StoreError where the disk refuses."""
+    """Let `write` fill a temporary sibling, then put it in place. Raises DiskError where the disk refuses."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({error.strerror or one_line(error, 200)})") from error
+        raise DiskError(f"{path}: cannot be written ({error.strerror or one_line(error, 200)})") from error
+    finally:
+        with suppress(OSError):  # it is there only where something went wrong
+            temporary.unlink()
