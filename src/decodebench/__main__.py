@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     HYDRA_FULL_ERROR=1 in the environment shows the traceback of an error instead of its one line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    from decodebench.errors import DecodebenchError
+    from decodebench.errors import DecodebenchError, no_command, one_line
 
     try:
         if arguments and not _FLAG_OR_OVERRIDE.match(arguments[0]):
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DecodebenchError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"decodebench: error: {error}", file=sys.stderr)
+        print(no_command(f"decodebench: error: {one_line(error)}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("decodebench: stopped; finished texts are kept: the same command with name=RUN goes on", file=sys.stderr)

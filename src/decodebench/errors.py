@@ -1,6 +1,7 @@
 """What the user is told when something cannot be done: one line naming key, value and what is allowed."""
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
@@ -12,7 +13,16 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 K = TypeVar("K")
 
-_CONTROLS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+_PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "␡", 0x85: "␤"}
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls of both sets (0x9b alone begins a sequence that a terminal obeys)
+    "\u2028\u2029"  # ends of lines and paragraphs
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"  # what turns the direction of a text
+    "\ud800-\udfff]"  # halves of a surrogate pair, which no file can hold
+)
+_COMMAND = re.compile(r"^\s*(?=::)|##(?=[\w.-]*\[)")
+"""Where GitHub Actions (`::error::`, `##[error]`), Azure Pipelines (`##vso[...]`) and TeamCity read a command in a log:
+the first after any white space, the others anywhere in a line."""
 
 
 class DecodebenchError(Exception):
@@ -92,8 +102,9 @@ def in_words(error: BaseException) -> str:
 
 
 def visible(text: str) -> str:
-    """Control characters as their pictures (NUL is ␀); newlines and tabs stay."""
-    return text.translate(_CONTROLS)
+    """A text that neither moves the cursor of a terminal nor turns the direction of what follows: control characters
+    as their pictures (NUL is ␀), what has none as its number (`\\u202e`). Newlines and tabs stay."""
+    return _UNSEEN.sub(lambda found: _PICTURES.get(ord(found[0]), f"\\u{ord(found[0]):04x}"), text)
 
 
 def one_line(text: object, most: int | None = None) -> str:
@@ -101,6 +112,15 @@ def one_line(text: object, most: int | None = None) -> str:
     given.
     """
     return visible(" ".join(str(text).split()))[:most]
+
+
+def no_command(line: str) -> str:
+    """A line for a terminal in which no CI system reads a command: a mark stands where one would begin.
+
+    >>> no_command("::error::a text")
+    '·::error::a text'
+    """
+    return _COMMAND.sub(lambda found: f"{found[0]}·", line)
 
 
 def allowed_names(wrong: str, allowed: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """What a check looks like: every output of one check read back, and texts that would break their formats."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
@@ -236,6 +237,54 @@ def test_texts_that_would_break_a_format() -> None:
     assert ElementTree.fromstring(junit_xml(refused)).get("errors") == "1"
 
 
+CONTROLS = "".join(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
+TURNS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+UNSEEN = set(CONTROLS + TURNS + "\u2028\u2029") - set("\n\t")
+COMMANDS = ("::error::x", "  ::add-mask::x", "\t::stop-commands::x", "##[error]x", "a ##[group]x", "##vso[task.x]x")
+
+
+def is_command(line: str) -> bool:
+    """Whether GitHub's runner, Azure's agent or TeamCity would obey a line; the first cuts white space before `::`."""
+    return line.lstrip().startswith("::") or re.search(r"##[\w.-]*\[", line) is not None
+
+
+@pytest.mark.parametrize(
+    "words", [*COMMANDS, "가" * 26 + "::error::x", "a" * 52 + "::error::x", "a" * 51 + "##[error]x"]
+)
+@pytest.mark.parametrize("before", ["", "one\n", "one\r", "one\u2028", "one\x85", "one\x0b"])
+def test_a_text_is_no_command_to_ci(words: str, before: str) -> None:
+    """Also where a text is cut at the end of its column, so that a command would begin the next line."""
+    hostile = f"{before}{words}"
+    sides = [baseline(arm(texts={0: {"a": (text(n, words=hostile + str(n)),)}})) for n in (1, 2)]
+    shown = explanation_text(explain(*sides, (), "sample", "tokens"))
+    failed = finding(strategy=words, metric="m", outcome="regression", message=hostile, details=(hostile,))
+    check = replace(CHECK, run=words, changes=(hostile,), findings=(failed,))
+    refused = replace(check, findings=(), incomparable=(hostile,))
+    lines = "\n".join((shown, check_text(check), check_text(refused))).splitlines()
+    assert [line for line in lines if is_command(line)] == []
+    assert "error" not in words or "error" in shown  # the words themselves stay
+    assert all(line.startswith("::") for line in github_annotations(check).splitlines())
+    assert len(github_annotations(check).splitlines()) == 2  # the finding, and the verdict
+
+
+def test_what_cannot_be_seen_neither_reaches_a_terminal_nor_shifts_columns() -> None:
+    words = "".join(f"a{letter}" for letter in CONTROLS + TURNS + "\u2028\u2029")
+    sides = [baseline(arm(texts={0: {"a": (text(n, words=words + str(n)),)}})) for n in (1, 2)]
+    shown = explanation_text(explain(*sides, (), "sample", "tokens"))
+    failed = finding(strategy=words, metric=words, outcome="regression", message=words, details=(words,))
+    check = replace(CHECK, run=words, baseline=words, changes=(words,), findings=(failed,))
+    outputs = (shown, check_text(check), check_markdown(check), github_annotations(check))
+    assert [UNSEEN & set(output) for output in outputs] == [set()] * 4
+    (case,) = ElementTree.fromstring(junit_xml(check)).iter("failure")
+    assert UNSEEN & set(str(case.text)) == set()
+    assert "\t" not in shown + check_text(check)
+    columns = [line for line in shown.splitlines() if line.startswith("│")]
+    assert len(columns) > 3
+    assert {wcswidth(line[: line.index(" │ ")]) for line in columns} == {54}
+    assert "\\u202e" in shown
+    assert "␛" in shown
+
+
 def explained(strategy: str = "sample", name: str = "distinct_2", *nodes: Any, **changes: Any) -> Any:
     before = dict.fromkeys(PROMPTS, 0.5)
     now = before | {"p03": 0.1, "p07": 0.4, "p09": 0.9}
@@ -259,9 +308,9 @@ def test_the_prompts_that_moved_most() -> None:
         "some / sample temperature=1.3, distinct_2: 2 of 20 prompts got worse",
         "",
         "prompt 'p03': worse by 0.400 (0.500 -> 0.100)",
-        f"baseline{' ' * 45} │ run",
-        "─" * 53 + "─┼─" + "─" * 53,
-        f"5 6 3{' ' * 48} │ 7 6 3",
+        f"│ baseline{' ' * 44} │ run",
+        f"├─{'─' * 52}─┼─{'─' * 52}",
+        f"│ 5 6 3{' ' * 47} │ 7 6 3",
     ]
     both = explained("sample", "distinct_2", statistical("distinct_2", 0.1, direction="both"))
     assert [each.prompt_id for each in both.moved] == ["p03", "p09", "p07"] or both.moved[0].worsening == pytest.approx(

@@ -6,7 +6,7 @@ from pathlib import Path
 from tabulate import tabulate
 from wcwidth import wcswidth
 
-from decodebench.errors import one_line
+from decodebench.errors import no_command, one_line
 from decodebench.report.comparison import Comparison, Metric, Row, compare
 from decodebench.report.folder import load
 from decodebench.report.formats import clip, shorten, superscript
@@ -58,7 +58,7 @@ def _grid(comparison: Comparison, metrics: Sequence[Metric]) -> str:
         if row.error:
             lines[at] = _failed_line(row, label_width)
     lines.insert(1, "─" * _width("\n".join(lines)))
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(no_command(line.rstrip()) for line in lines)
 
 
 def _failed_line(row: Row, label_width: int) -> str:

@@ -1,9 +1,10 @@
 """A check as annotations of GitHub Actions: lines that its log reader shows beside a commit."""
 
+from decodebench.errors import visible
 from decodebench.regression.findings import Check
 from decodebench.regression.rendering.words import labels, open_findings, verdict
 
-_ESCAPED = {ord("%"): "%25", ord("\r"): "%0D", ord("\n"): "%0A"}
+_ESCAPED = {ord("%"): "%25", ord("\n"): "%0A"}
 _IN_A_TITLE = _ESCAPED | {ord(":"): "%3A", ord(","): "%2C"}
 
 
@@ -22,4 +23,4 @@ def github_annotations(check: Check) -> str:
 
 
 def _line(level: str, title: str, message: str) -> str:
-    return f"::{level} title={title.translate(_IN_A_TITLE)}::{message.translate(_ESCAPED)}"
+    return f"::{level} title={visible(title).translate(_IN_A_TITLE)}::{visible(message).translate(_ESCAPED)}"

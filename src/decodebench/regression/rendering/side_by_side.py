@@ -5,15 +5,16 @@ from itertools import zip_longest
 
 from wcwidth import wcswidth, wcwidth
 
-from decodebench.errors import one_line, visible
+from decodebench.errors import no_command, one_line, visible
 from decodebench.regression.baseline import BaselineText
 from decodebench.regression.explaining import Explanation, Moved
 from decodebench.report import number
 
 PROMPTS, TEXTS, LINES = 5, 3, 12
 """How many prompts are shown, texts of each, and lines of each text."""
-COLUMN = 53
-_GAP = " │ "
+COLUMN = 52
+_EDGE, _GAP = "│ ", " │ "
+"""The mark before the left column: a line that began with a text could be a command to a CI system."""
 
 
 def explanation_text(found: Explanation, *, prompts: int = PROMPTS) -> str:
@@ -24,13 +25,13 @@ def explanation_text(found: Explanation, *, prompts: int = PROMPTS) -> str:
 def _lines(found: Explanation, prompts: int) -> Iterator[str]:
     worse = len(found.moved)
     what = "changed" if found.both else "got worse"
-    yield f"{one_line(found.strategy)}, {found.metric}: {worse} of {found.prompts} prompts {what}"
+    yield no_command(f"{one_line(found.strategy)}, {one_line(found.metric)}: {worse} of {found.prompts} prompts {what}")
     for each in found.moved[:prompts]:
         yield ""
         yield _title(each, found.both)
         yield _beside("baseline", "run")
         for a, b in list(zip_longest(each.texts, each.run_texts))[:TEXTS]:
-            yield "─" * COLUMN + "─┼─" + "─" * COLUMN
+            yield f"├─{'─' * COLUMN}─┼─{'─' * COLUMN}"
             left, right = (_wrapped(text) for text in (a, b))
             yield from (_beside(one or "", other or "") for one, other in zip_longest(left, right))
     if worse > prompts:
@@ -47,14 +48,14 @@ def _title(each: Moved, both: bool) -> str:
 
 
 def _beside(left: str, right: str) -> str:
-    return f"{left}{' ' * (COLUMN - max(0, wcswidth(left)))}{_GAP}{right}".rstrip()
+    return f"{_EDGE}{left}{' ' * (COLUMN - max(0, wcswidth(left)))}{_GAP}{right}".rstrip()
 
 
 def _wrapped(text: BaselineText | None) -> Sequence[str]:
     """The lines of a text in a column; of a long text the first ones."""
     if text is None:
         return ["(no such text)"]
-    lines = [part for line in visible(text.text).expandtabs(4).split("\n") for part in _parts(line)]
+    lines = [part for line in visible(text.text).expandtabs(4).split("\n") for part in _parts(no_command(line))]
     shown = lines if len(lines) <= LINES else [*lines[: LINES - 1], f"… {len(lines) - LINES + 1} more lines"]
     tokens = len(text.token_ids)
     return [*shown, f"({tokens} token{'' if tokens == 1 else 's'}, {text.finish_reason})"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tabulate import tabulate
 from wcwidth import wcswidth
 
-from decodebench.errors import one_line, visible
+from decodebench.errors import no_command, one_line, visible
 from decodebench.regression.findings import Check, Finding
 from decodebench.regression.rendering.words import (
     HEADER,
@@ -30,7 +30,7 @@ _ALIGNED = ("left", "left", "left", "right", "right", "right", "right", "right",
 
 def check_text(check: Check) -> str:
     """What differs, the findings that are no plain pass, and last the verdict in one line; at most 110 columns wide."""
-    return "\n".join(clip(line, WIDTH) for line in _lines(check))
+    return "\n".join(clip(no_command(line), WIDTH) for line in _lines(check))
 
 
 def _lines(check: Check) -> Iterator[str]:
@@ -52,7 +52,7 @@ def _table(found: Sequence[Finding], label: Callable[[Finding], str]) -> list[st
     lines: list[str] = []
     for width, metric_width in LABEL_WIDTHS:
         body = [
-            _row(finding, shorten(one_line(label(finding)), width), shorten(finding.name, metric_width))
+            _row(finding, shorten(one_line(label(finding)), width), shorten(one_line(finding.name), metric_width))
             for finding in found
         ]
         # The header goes in as a row: tabulate pads real headers, and the width is dear.
@@ -83,5 +83,6 @@ def _below(found: Sequence[Finding], label: Callable[[Finding], str]) -> Iterato
     if told:
         yield ""
     for finding in told:
-        yield f"{shorten(one_line(label(finding)), LABEL_WIDTHS[0][0])}, {finding.name}: {one_line(finding.message)}"
-        yield from (f"  {visible(line)}" for line in finding.details)
+        name = shorten(one_line(label(finding)), LABEL_WIDTHS[0][0])
+        yield f"{name}, {one_line(finding.name)}: {one_line(finding.message)}"
+        yield from (f"  {part}" for line in finding.details for part in visible(line).expandtabs(4).split("\n"))
