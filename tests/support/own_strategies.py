@@ -1,5 +1,6 @@
 """Strategies as a user might write them, for tests: `strategy._target_=own_strategies.Slow`."""
 
+import builtins
 import os
 import time
 from dataclasses import dataclass
@@ -52,3 +53,16 @@ class EveryThirdSecond(Greedy):
         ids = view.scores.top(view.physical_B, 2)[1]
         is_second = (view.new_B + self.offset) % 3 == 2
         return advance_alone(view, torch.where(is_second, ids[:, 1], ids[:, 0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raises(Greedy):
+    """Greedy, but whoever asks it for the attribute or method `where` gets an error of the class `kind`."""
+
+    where: str = ""
+    kind: str = "LookupError"
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == object.__getattribute__(self, "where"):
+            raise getattr(builtins, object.__getattribute__(self, "kind"))(f"broken in {name}")
+        return object.__getattribute__(self, name)

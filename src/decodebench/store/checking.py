@@ -92,15 +92,17 @@ def _at_least(name: str, least: int) -> Holds:
     return lambda table: pc.greater_equal(table[name], least)
 
 
-def _as_long(name: str, other: str = "token_ids", *, or_empty: bool = False) -> Holds:
-    """Whether a list is as long as another one; a missing one is."""
+def _as_long(name: str, *, given: bool = False) -> Holds:
+    """Whether a list is as long as token_ids; a missing one is, and an empty one of a text that was `given`."""
 
     def holds(table: pa.Table) -> pa.ChunkedArray:
         if name not in table.column_names:
             return pa.chunked_array([pa.array([True] * len(table), pa.bool_())])
         length = pc.fill_null(pc.list_value_length(table[name]), -1)
-        same = pc.or_(pc.equal(length, pc.list_value_length(table[other])), pc.equal(length, -1))
-        return pc.or_(same, pc.equal(length, 0)) if or_empty else same
+        same = pc.or_(pc.equal(length, pc.list_value_length(table["token_ids"])), pc.equal(length, -1))
+        if not given:
+            return same
+        return pc.or_(same, pc.and_(pc.equal(length, 0), pc.equal(table["finish_reason"], "end")))
 
     return holds
 
@@ -121,7 +123,7 @@ _AGREE: Mapping[type, Mapping[str, Holds]] = {
         "delivered_tokens is below 0": _at_least("delivered_tokens", 0),
         "computed_tokens is below 0": _at_least("computed_tokens", 0),
         _IDS: _ids,
-        "token_logprobs has not one number for each of token_ids": _as_long("token_logprobs", or_empty=True),
+        "token_logprobs has not one number for each of token_ids": _as_long("token_logprobs", given=True),
         "token_margins has not one number for each of token_ids": _as_long("token_margins"),
     },
     Reading: {

@@ -20,8 +20,9 @@ import filelock
 from decodebench.errors import DiskError, StoreError, one_line
 from decodebench.records import Generation, Timing
 from decodebench.store.cache import cache_root
+from decodebench.store.checking import checked
 from decodebench.store.manifest import read_manifest
-from decodebench.store.tables import as_table, read_records, records_of, write_json, write_records
+from decodebench.store.tables import as_table, read_records, records_of, schema, write_json, write_records
 
 log = logging.getLogger(__name__)
 
@@ -120,13 +121,13 @@ class RunStore:
     def append(self, generations: Iterable[Generation]) -> None:
         """Add finished texts, on disk when this returns.
 
-        Raises DiskError where the disk refuses; what pyarrow or json does, and adds none of them, where a text has a
-        value that the tables cannot hold.
+        Raises DiskError where the disk refuses. Where a text has a value that the tables cannot hold, or that nobody
+        could read back, what pyarrow, json or `checked` raises; then none of them is added.
         """
         if self._journal is None:
             raise StoreError(f"{self.run_dir}: not begun")
         new = list(generations)
-        as_table(Generation, new)  # at the end of the run it would be too late
+        checked(as_table(Generation, new), Generation, schema(Generation))  # at the end of the run it would be too late
         lines = "".join(json.dumps(asdict(g), ensure_ascii=False) + "\n" for g in new).encode()
         with _disk_errors(self.run_dir):
             while lines:
