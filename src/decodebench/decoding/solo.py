@@ -4,7 +4,6 @@ What `generate` fed to the model is watched from outside: a hook sees each forwa
 the text is after it. Nothing of the counts is taken from a formula.
 """
 
-import copy
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from decodebench.deploy import generation_config, generation_config_fields, quiet
 from decodebench.engine import Outcome, Request
 from decodebench.errors import ConfigError, ModelError, one_line
-from decodebench.models import LoadedModel, load_second
+from decodebench.models import LoadedModel, load_second, sharing_copy
 from decodebench.records import Counts, Drafting
 from decodebench.strategies import Assisted, Strategy
 from decodebench.strategies.step import ModelFacts, stream_key
@@ -58,7 +57,7 @@ def generate_call(
     if strategy.draft is None:
         draft = _first_layers(loaded.model, strategy.assistant_early_exit or 1)
     else:
-        draft = _sharing_copy(load_second(strategy.draft, loaded, "strategy.draft"))
+        draft = sharing_copy(load_second(strategy.draft, loaded, "strategy.draft"))
         _require_cache(draft, f"strategy.draft={strategy.draft}", "it")
     # transformers reads these from the draft, not from the fields of the call
     names = ("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold")
@@ -67,15 +66,9 @@ def generate_call(
     return {name: value for name, value in fields.items() if name != "assistant_early_exit"}, {"assistant_model": draft}
 
 
-def _sharing_copy(model: Any) -> Any:
-    """A model of its own with the same weights in memory."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared)
-
-
 def _first_layers(model: Any, count: int) -> Any:
     """The model with its first `count` layers alone, its norm and head behind them; it shares the weights."""
-    draft = _sharing_copy(model)
+    draft = sharing_copy(model)
     config = draft.config.get_text_config()
     layers = next(
         child

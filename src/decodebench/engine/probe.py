@@ -127,7 +127,7 @@ def _own_head_holds(
         apart = _forked(CachedRows(model, device, own_head=True), prompts, steps)
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False  # another kind of head, or a base that takes other inputs
-    return _distance(apart, logits) <= _head_tolerance(model)
+    return apart.shape == logits.shape and _distance(apart, logits) <= _head_tolerance(model)
 
 
 def own_head(model: Any, device: torch.device, vocabulary: int) -> OwnHead | None:
