@@ -239,6 +239,17 @@ class FailedCell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CellWarning:
+    """One line on what is odd about some cells that were decoded all the same; `metric` is the one that counted it,
+    None where it was seen before decoding.
+    """
+
+    warning: str
+    cells: tuple[str, ...]
+    metric: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """What a run did: requests are returned texts; tokens are those fed through the model, prompts included."""
 

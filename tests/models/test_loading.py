@@ -23,6 +23,7 @@ from decodebench.models.loading import LoadedModel, load, loads, release
 from decodebench.models.properties import context_length, fingerprint
 from decodebench.models.tokens import check_template, decode, encode
 from tiny import ARCHS, BOS_ID, CONTEXT_LENGTH, EOS_ID, PAD_ID, SENTENCES, WITH_BOS, build_tiny
+from tiny_gguf import write_gguf
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
@@ -288,40 +289,6 @@ def test_device_map_goes_through_accelerate(tiny_dirs: dict[str, Path]) -> None:
     mapped = load(local(tiny_dirs["gpt2"], device="auto", device_map="auto"))
     assert mapped.device == torch.device("cpu")
     assert mapped.fingerprint == plain.fingerprint
-
-
-def write_gguf(file: Path, loaded: LoadedModel) -> None:
-    """The tiny Llama as llama.cpp would store it: float32 tensors, query and key rows interleaved for its rotary."""
-    gguf = pytest.importorskip("gguf", reason="the demo extra is not installed")
-    config, state = loaded.model.config, loaded.model.state_dict()
-    writer = gguf.GGUFWriter(file, "llama")
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_vocab_size(config.vocab_size)
-    bpe = json.loads(loaded.tokenizer.backend_tokenizer.to_str())["model"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(sorted(bpe["vocab"], key=bpe["vocab"].__getitem__))
-    writer.add_token_merges([" ".join(pair) for pair in bpe["merges"]])
-    writer.add_bos_token_id(BOS_ID)
-    writer.add_eos_token_id(EOS_ID)
-    writer.add_pad_token_id(PAD_ID)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, tensor in state.items():
-        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
-        if heads:
-            rows, width = tensor.shape
-            tensor = tensor.view(heads, 2, rows // heads // 2, width).transpose(1, 2).reshape(rows, width)
-        writer.add_tensor(names.get_name(name, (".weight",)), tensor.contiguous().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def test_a_gguf_file_is_the_same_model(tiny_models: dict[str, LoadedModel], tmp_path: Path) -> None:

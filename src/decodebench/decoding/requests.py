@@ -1,6 +1,6 @@
 """cells -> requests: what only the loaded model can tell of a cell, its tokens, ends, limits and what does not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,7 +8,15 @@ from decodebench.decoding.solo import fitted
 from decodebench.deploy import generation_config_fields
 from decodebench.engine import Request
 from decodebench.errors import ConfigError, PromptError
-from decodebench.models import LoadedModel, context_length, encode, load_second, model_facts, vocabulary
+from decodebench.models import (
+    LoadedModel,
+    context_length,
+    encode,
+    load_second,
+    model_facts,
+    prompt_doubts,
+    vocabulary,
+)
 from decodebench.plan import Job
 from decodebench.records import Prompt
 from decodebench.store import Key
@@ -18,13 +26,14 @@ from decodebench.strategies import check_penalties, guided, new_token_limit
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A cell ready to decode: its requests, its prompts' texts by id, and the GenerationConfig fields of its first
-    prompt for the manifest.
+    prompt for the manifest; `warnings` say what is odd about it.
     """
 
     job: Job
     requests: tuple[Request, ...]
     texts: Mapping[str, str]
     generation_config: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def keys(self, request: Request) -> list[Key]:
         """The texts that a request returns."""
@@ -44,8 +53,11 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     key = f"strategy.{strategy.second_model_key}"
     second = load_second(strategy.second_model, loaded, key) if strategy.second_model else None
     requests = []
+    doubts: dict[str, list[str]] = {}
     for prompt in job.prompts:
         ids = encode(loaded, prompt.text, job.template)
+        for doubt in prompt_doubts(loaded.tokenizer, prompt.text, job.template, ids, loaded.eos_ids):
+            doubts.setdefault(doubt, []).append(prompt.id)
         limit = new_token_limit(strategy, len(ids), f"prompt {prompt.id}", PromptError)
         _check_prompt(job, prompt, len(ids), limit, loaded.context_length)
         longest = max(map(len, strategy.row_prompts(ids, facts)))
@@ -69,7 +81,16 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
         job.strategy, eos_ids=facts.eos_ids, pad_id=loaded.pad_id, limit=requests[0].limit, facts=facts
     )
     texts = {prompt.id: prompt.text for prompt in job.prompts}
-    return Prepared(job=job, requests=tuple(requests), texts=texts, generation_config=fields)
+    warnings = tuple(
+        f"prompts={job.cell.prompts}: {len(ids)} of {len(job.prompts)} prompts ({_first(ids)}) {doubt}"
+        for doubt, ids in doubts.items()
+    )
+    return Prepared(job=job, requests=tuple(requests), texts=texts, generation_config=fields, warnings=warnings)
+
+
+def _first(ids: Sequence[str], most: int = 3) -> str:
+    """The first ids of a list, and that there are more."""
+    return ", ".join([*ids[:most], *(["..."] if len(ids) > most else [])])
 
 
 def stop_ids(job: Job, loaded: LoadedModel) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ What `generate` fed to the model is watched from outside: a hook sees each forwa
 the text is after it. Nothing of the counts is taken from a formula.
 """
 
-import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from decodebench.deploy import generation_config, generation_config_fields, quiet
 from decodebench.engine import Outcome, Request
 from decodebench.errors import ConfigError, DecodebenchError, ModelError, guarded, one_line
-from decodebench.models import LoadedModel, load_second
+from decodebench.models import LoadedModel, load_second, sharing_copy
 from decodebench.records import Counts, Drafting
 from decodebench.strategies import Assisted, Strategy
 from decodebench.strategies.step import ModelFacts, stream_key
@@ -62,7 +61,7 @@ def generate_call(
     if strategy.draft is None:
         draft = _first_layers(loaded, strategy.assistant_early_exit or 1)
     else:
-        draft = _sharing_copy(load_second(strategy.draft, loaded, "strategy.draft"))
+        draft = sharing_copy(load_second(strategy.draft, loaded, "strategy.draft"))
         _require_cache(draft, f"strategy.draft={strategy.draft}", "it")
     # transformers reads these from the draft, not from the fields of the call
     names = ("num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold")
@@ -71,19 +70,13 @@ def generate_call(
     return {name: value for name, value in fields.items() if name != "assistant_early_exit"}, {"assistant_model": draft}
 
 
-def _sharing_copy(model: Any) -> Any:
-    """A model of its own with the same weights in memory."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared)
-
-
 def _first_layers(loaded: LoadedModel, count: int) -> Any:
     """The model with its first `count` layers alone, its norm and head behind them; it shares the weights.
 
     Raises ConfigError for a model whose layers are not one list as long as its configuration says, or whose
     configuration derives what it says of them.
     """
-    draft = _sharing_copy(loaded.model)
+    draft = sharing_copy(loaded.model)
     config = draft.config.get_text_config()
     lists = (module for module in draft.get_decoder().modules() if isinstance(module, nn.ModuleList))
     layers = next((each for each in lists if len(each) == config.num_hidden_layers), None)

@@ -44,7 +44,7 @@ def export_cell(run_dir: Path, name: str, folder: Path | None = None) -> Export:
             raise ConfigError(
                 f"-o {folder}: has no effect, no GenerationConfig says {cell['strategy']}; allowed is no -o"
             )
-        return Export(lines=_calling(strategy, str(node["_target_"]), cell["seed"]), file=None, note=note)
+        return Export(lines=_calling(strategy, str(node["_target_"]), cell["seed"], known), file=None, note=note)
     folder = folder or run_dir / "export" / str(cell["id"])
     # What is known has the limit of one prompt.
     lengths = {"max_new_tokens": strategy.max_new_tokens, "max_length": strategy.max_total_tokens}
@@ -91,8 +91,9 @@ def _loading(strategy: Strategy, folder: Path) -> tuple[str, ...]:
     )
 
 
-def _calling(strategy: Strategy, target: str, seed: int) -> tuple[str, ...]:
-    """The lines that call a strategy through `custom_generate`: its own numbers, and the rules that are in use."""
+def _calling(strategy: Strategy, target: str, seed: int, known: Mapping[str, Any]) -> tuple[str, ...]:
+    """The lines that call a strategy through `custom_generate`: its own numbers, the rules that are in use, and the ids
+    that the model's configuration masks."""
     module, _, kind = target.rpartition(".")
     rules = {f.name: f.default for f in fields(Strategy)}
     values = {f.name: getattr(strategy, f.name) for f in fields(strategy)}
@@ -106,11 +107,13 @@ def _calling(strategy: Strategy, target: str, seed: int) -> tuple[str, ...]:
             f"second = {_SECOND.format(place=strategy.second_model)}",
         )
         told_more += ", second_model=second"
+    masked = f", suppress_tokens={known['suppress_tokens']!r}" if known.get("suppress_tokens") else ""
+    ours = f"custom_generate({kind}({numbers}), tokenizer, {told_more})"
     return (
         "from decodebench.deploy.generate import custom_generate",
         f"from {module} import {kind}",
         *second,
-        f"out = model.generate(**inputs, custom_generate=custom_generate({kind}({numbers}), tokenizer, {told_more}))",
+        f"out = model.generate(**inputs, custom_generate={ours}{masked})",
     )
 
 

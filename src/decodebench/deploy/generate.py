@@ -14,7 +14,7 @@ from torch import Tensor
 
 from decodebench.engine import Decoder, Forward, Outcome, Request, choose_rows, make_paired
 from decodebench.errors import ConfigError, DecodebenchError
-from decodebench.models import context_length, facts_of, vocabulary
+from decodebench.models import context_length, facts_of, vocabulary, with_rows
 from decodebench.strategies import Strategy, check_penalties, guided, new_token_limit, penalty_fields
 from decodebench.strategies.step import ModelFacts, Moves, State, View
 
@@ -45,6 +45,7 @@ _OFF: dict[str, Any] = {
     "exponential_decay_length_penalty": None,
     "sequence_bias": None,
     "bad_words_ids": None,
+    "suppress_tokens": None,
     "min_length": 0,
     "renormalize_logits": False,
     "remove_invalid_values": False,
@@ -95,6 +96,7 @@ def generation_config_fields(
         _OFF
         | penalty_fields(strategy, facts, ends=bool(eos_ids))
         | {"guidance_scale": strategy.guidance_scale}
+        | {"suppress_tokens": list(facts.masked_ids) or None if facts else None}
         | strategy.generation_config()
         | {
             "max_new_tokens": limit,
@@ -131,11 +133,11 @@ def custom_generate(
     """A callable for `model.generate(**inputs, custom_generate=...)` that decodes by the strategy, with our engine.
 
     It gives what the benchmark gives for the same seed: each prompt is decoded without its padding, and its draws are
-    its own. Of the generation config only end and pad tokens are read; lengths, penalties and the number of texts are
-    the strategy's, and logits processors are left out. `tokenizer` is for strategies that read text, `second_model` for
-    those that name one (the model itself, with the same vocabulary). For timing, `new_tokens` makes exactly so many,
-    without an end token, and `first_token` is called when a first token is chosen. The callable raises ConfigError for
-    stopping criteria of the caller, and what decoding raises.
+    its own. Of the generation config only end, pad and suppressed tokens are read; lengths, penalties and the number of
+    texts are the strategy's, and logits processors are left out. `tokenizer` is for strategies that read text,
+    `second_model` for those that name one (the model itself, with the same tokens). For timing, `new_tokens` makes
+    exactly so many, without an end token, and `first_token` is called when a first token is chosen. The callable raises
+    ConfigError for stopping criteria of the caller, and what decoding raises.
     """
     _check_callable(strategy, second_model)
 
@@ -153,7 +155,7 @@ def custom_generate(
         mask_NT = model_kwargs.get("attention_mask")
         prompts = _unpadded(input_ids, None if mask_NT is None else mask_NT[::copies])
         eos_ids = () if new_tokens else _eos_ids(strategy, model, tokenizer, generation_config)
-        facts = facts_of(model, tokenizer, eos_ids)
+        facts = facts_of(model, tokenizer, eos_ids, generation_config.suppress_tokens or ())
         rule = guided(strategy, facts)
         rule.check(facts)
         check_penalties(rule, facts)
@@ -238,6 +240,7 @@ def _decoded(model: Any, second: Any, requests: Sequence[Request]) -> list[tuple
     if second is None:
         rows: Any = _forward(model).make_rows(model, model.device, layers)
     else:
+        second = with_rows(second, vocabulary(model))
         rows = make_paired((model, second), (_forward(model), _forward(second)), model.device, layers)
     Decoder(rows, max_rows=_MAX_ROWS, sink=sink, failure=failure).run(requests)
     return [done[r.prompt_id, r.sample, rank] for r in requests for rank in range(strategy.returns)]

@@ -126,7 +126,7 @@ def _own_head_holds(
         apart = _forked(CachedRows(model, device, own_head=True), prompts, steps)
     except UNUSABLE:
         return False  # another kind of head, or a base that takes other inputs
-    return logits_distance(apart, logits) <= product_tolerance(model)
+    return apart.shape == logits.shape and logits_distance(apart, logits) <= product_tolerance(model)
 
 
 def own_head(model: Any, device: torch.device, vocabulary: int) -> OwnHead | None:

@@ -5,12 +5,13 @@ of a cell. Out: `Measurement`s.
 is a family of definitions. `adapters` is not imported here: it needs the slow `evaluate`.
 """
 
-from decodebench.metrics.corpus import Corpus, corpus
+from decodebench.metrics.corpus import Corpus, Rules, corpus
 from decodebench.metrics.curves import measure_curves
 from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
 from decodebench.metrics.names import MetricName, read_name
 from decodebench.metrics.options import COMPATS, MetricsConfig
 from decodebench.metrics.quality import check_one_cell, measure, score
+from decodebench.metrics.rules import broken_rules
 from decodebench.metrics.scored import Scored
 from decodebench.metrics.table import METRICS, check_rank_by, chosen
 from decodebench.metrics.texts import UNITS, Unit, countable, cut, unit_of
@@ -26,10 +27,12 @@ __all__ = [
     "Metric",
     "MetricName",
     "MetricsConfig",
+    "Rules",
     "Scored",
     "SetMetric",
     "TimingMetric",
     "Unit",
+    "broken_rules",
     "check_one_cell",
     "check_rank_by",
     "chosen",

@@ -12,13 +12,26 @@ Stats = tuple[float, ...]
 """The numbers that a metric keeps of a text."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the texts of a cell were to keep to: the texts of `strategy.bad_words` and `strategy.force_words`, and the
+    ids that the model's tokenizer has no text for, as the first and the last of each run of them.
+    """
+
+    bad_words: tuple[str, ...] = ()
+    force_words: tuple[str, ...] = ()
+    unused_ids: tuple[tuple[int, int], ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A generation beside its content cut into units (the EOS that ended it left out), and what a scorer said of it."""
+    """A generation beside its content cut into units (the EOS that ended it left out), what a scorer said of it, and
+    the rules of its cell."""
 
     generation: Generation
     units: tuple[Hashable, ...]
     reading: Reading | None = None
+    rules: Rules = field(default_factory=Rules)
     _counts: dict[tuple[int, bool], tuple[float, float]] = field(default_factory=dict, compare=False, repr=False)
     _values: dict[Callable[["Text"], Stats | None], Stats | None] = field(
         default_factory=dict, compare=False, repr=False
@@ -111,13 +124,19 @@ def corpus(
     human: Corpus | None = None,
     vocabulary: int | None = None,
     unread: str | None = None,
+    rules: Rules | None = None,
 ) -> Corpus:
     """The corpus of one cell's records."""
     read = {(reading.prompt_id, reading.sample): reading for reading in readings}
     prompts: dict[str, list[Text]] = {}
     ordered = sorted(generations, key=lambda g: (g.prompt_id, g.sample))
     for generation, units in zip(ordered, cut(ordered, unit), strict=True):
-        text = Text(generation=generation, units=units, reading=read.get((generation.prompt_id, generation.sample)))
+        text = Text(
+            generation=generation,
+            units=units,
+            reading=read.get((generation.prompt_id, generation.sample)),
+            rules=rules or Rules(),
+        )
         prompts.setdefault(generation.prompt_id, []).append(text)
     return Corpus(
         prompts={prompt_id: tuple(texts) for prompt_id, texts in prompts.items()},

@@ -36,6 +36,7 @@ Group = Literal[
     "between samples",
     "likelihood",
     "length",
+    "rules",
     "cost",
     "against people's texts",
     "on the first units alone",

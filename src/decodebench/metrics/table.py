@@ -12,9 +12,10 @@ from decodebench.metrics.options import MetricsConfig
 from decodebench.metrics.rows_between import BETWEEN, HUMAN
 from decodebench.metrics.rows_repetition import REPETITION
 from decodebench.metrics.rows_tokens import COST, LENGTH, LIKELIHOOD
+from decodebench.metrics.rules import RULES
 from decodebench.metrics.timings import TIMING_METRICS
 
-METRICS: tuple[AnyMetric, ...] = (*REPETITION, *BETWEEN, *LIKELIHOOD, *HUMAN, *LENGTH, *COST)
+METRICS: tuple[AnyMetric, ...] = (*REPETITION, *BETWEEN, *LIKELIHOOD, *HUMAN, *LENGTH, *RULES, *COST)
 
 _COMPATIBLE: Mapping[str, Metric] = {
     **{f"rep_{n}": rows_repetition.rep(n, drop_last=True) for n in (2, 3, 4)},

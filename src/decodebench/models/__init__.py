@@ -1,13 +1,16 @@
 """One model in memory. In: a `model` group of the configuration. Out: a `LoadedModel`, ready to decode on its device.
 
 `config` is checked before anything is read; `loading` reads a hub id, a folder, a .gguf file or the packaged Gemma
-(`packaged`); `tokens` turns text into ids and back, with templates; `device` knows threads, products and memory.
+(`packaged`); `tokens` turns text into ids and back, with templates; `doubts` says what is odd about both; `device`
+knows threads, products and memory.
 """
 
 from decodebench.models.config import SCORERS, SELF, ModelConfig, ScorerConfig, check_config
 from decodebench.models.device import cpu_threads, fastest_exact_products, free_bytes, peak_memory, synchronize
+from decodebench.models.doubts import prompt_doubts
 from decodebench.models.loading import LoadedModel, load, load_second, loads, second_fingerprint
-from decodebench.models.properties import context_length, vocabulary
+from decodebench.models.properties import context_length, ranges, vocabulary
+from decodebench.models.second import sharing_copy, with_rows
 from decodebench.models.tokens import decode, encode, facts_of, model_facts
 
 __all__ = [
@@ -29,7 +32,11 @@ __all__ = [
     "loads",
     "model_facts",
     "peak_memory",
+    "prompt_doubts",
+    "ranges",
     "second_fingerprint",
+    "sharing_copy",
     "synchronize",
     "vocabulary",
+    "with_rows",
 ]

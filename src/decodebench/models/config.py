@@ -27,7 +27,8 @@ class ModelConfig:
     """Which model, and how to read it: the keys of conf/model/*.yaml.
 
     `id` and `revision` belong to source hub, `path` to source local. `tokenizer` replaces special tokens by name.
-    `pad_to_eos` pads with the EOS id, for models trained so. `device_map` spreads the layers through accelerate.
+    `pad_to_eos` pads with the EOS id, for models trained so. `mask_unused` keeps ids that the tokenizer has no text for
+    from being chosen. `device_map` spreads the layers through accelerate.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelConfig:
     device_map: str | None = None
     tokenizer: Mapping[str, str] | None = None
     pad_to_eos: bool = False
+    mask_unused: bool = False
     trust_remote_code: bool = False
     licence: str | None = None
 

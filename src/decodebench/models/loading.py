@@ -22,8 +22,10 @@ from decodebench.models.properties import (
     end_and_pad,
     fingerprint,
     input_device,
+    unused_ids,
     vocabulary,
 )
+from decodebench.models.second import with_rows
 from decodebench.models.weights import read_pretrained
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ class LoadedModel:
 
     `model` and `tokenizer` are a PreTrainedModel and a PreTrainedTokenizerBase; `source` says where they came from.
     `eos_ids` may be empty; `pad_id` is only ever fed where it is masked; `context_length` is None for models without a
-    limit; `fingerprint` is that of `fingerprint()`.
+    limit; `fingerprint` is that of `fingerprint()`. `unused_ids` are those that the tokenizer has no text for, and with
+    `mask_unused` they are not to be chosen; `warnings` say what is odd about the model, one line each.
     """
 
     model: Any
@@ -50,6 +53,9 @@ class LoadedModel:
     fingerprint: str
     parameters: int
     licence: str | None
+    unused_ids: tuple[int, ...]
+    mask_unused: bool
+    warnings: tuple[str, ...]
     load_seconds: float
 
 
@@ -97,8 +103,9 @@ def loads() -> tuple[str, ...]:
 def load_second(place: str, loaded: LoadedModel, named: str = "second model") -> Any:
     """A second model (folder, .gguf or hub id) beside the loaded one: the same tokens, its device, its dtype.
 
-    The last one is kept in memory until `release`. `named` is the key that errors name. Raises ConfigError for another
-    vocabulary, ModelError for what cannot be fetched, read or trusted.
+    Its head and embeddings may be padded to another height (`with_rows`). The last one is kept in memory until
+    `release`. `named` is the key that errors name. Raises ConfigError for other tokens, ModelError for what cannot be
+    fetched, read or trusted.
     """
     global _second
     key = (place, loaded.fingerprint, str(loaded.device))
@@ -109,7 +116,8 @@ def load_second(place: str, loaded: LoadedModel, named: str = "second model") ->
     where: dict[str, Any] = {"source": "local", "path": place} if here else {"source": "hub", "id": place}
     config = ModelConfig(name=place, device=str(loaded.device), dtype=loaded.dtype, **where)
     try:
-        model, tokenizer, _ = read_pretrained(config, logger.info)
+        read = read_pretrained(config, logger.info)
+        model, tokenizer = read.model, read.tokenizer
         check_logits(config, model, tokenizer)
     except DecodebenchError as error:
         why = one_line(error.__cause__ or error, 300)
@@ -117,15 +125,21 @@ def load_second(place: str, loaded: LoadedModel, named: str = "second model") ->
             f"{named}={place}: could not be loaded; allowed is a folder of save_pretrained, a .gguf file or a hub "
             f"id ({why})"
         ) from error
-    rows, wanted = vocabulary(model), vocabulary(loaded.model)
-    if rows != wanted or tokenizer.get_vocab() != loaded.tokenizer.get_vocab():
+    tokens, wanted = tokenizer.get_vocab(), loaded.tokenizer.get_vocab()
+    if tokens != wanted:
         raise ConfigError(
-            f"{named}={place}: its vocabulary ({rows} tokens) is not that of {loaded.name} ({wanted} tokens); "
-            "allowed is a model with the same tokens and ids"
+            f"{named}={place}: its vocabulary ({len(tokens)} tokens) is not that of {loaded.name} ({len(wanted)} "
+            "tokens); allowed is a model with the same tokens and ids"
         )
-    _second = (key, model)
+    lacking = [token_id for token_id in tokens.values() if token_id >= vocabulary(model)]
+    if lacking:
+        raise ConfigError(
+            f"{named}={place}: has {vocabulary(model)} embeddings, and none for the token {max(lacking)}; allowed is "
+            f"a model that knows all {len(wanted)} tokens of {loaded.name}"
+        )
     _second_fingerprints[place] = fingerprint(model)
-    return model
+    _second = (key, with_rows(model, vocabulary(loaded.model)))
+    return _second[1]
 
 
 def second_fingerprint(place: str) -> str | None:
@@ -135,14 +149,15 @@ def second_fingerprint(place: str) -> str | None:
 
 def _read(config: ModelConfig, announce: Callable[[str], None]) -> LoadedModel:
     started = time.perf_counter()
-    model, tokenizer, source = read_pretrained(config, announce)
+    read = read_pretrained(config, announce)
+    model, tokenizer = read.model, read.tokenizer
     eos_ids, pad_id = end_and_pad(config, model, tokenizer)
-    check_logits(config, model, tokenizer)
+    doubts = check_logits(config, model, tokenizer)
     loaded = LoadedModel(
         model=model,
         tokenizer=tokenizer,
         name=config.name,
-        source=source,
+        source=read.source,
         device=input_device(model),
         dtype=dtype_name(model),
         eos_ids=eos_ids,
@@ -151,6 +166,9 @@ def _read(config: ModelConfig, announce: Callable[[str], None]) -> LoadedModel:
         fingerprint=fingerprint(model),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         licence=config.licence,
+        unused_ids=unused_ids(model, tokenizer),
+        mask_unused=config.mask_unused,
+        warnings=(*read.warnings, *doubts),
         load_seconds=time.perf_counter() - started,
     )
     size = f"{loaded.parameters:,} parameters, {loaded.dtype} on {loaded.device}"

@@ -11,11 +11,32 @@ from decodebench.models.config import ModelConfig
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
 FINGERPRINT_VALUES = 1024
+_UNIFORM = 1e-4
+"""Logits whose range is at most this, or this share of the largest, are all the same but for rounding."""
 
 
 def vocabulary(model: Any) -> int:
     """The number of tokens that the model has an embedding for."""
     return int(model.get_input_embeddings().weight.shape[0])
+
+
+def unused_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The ids that the model can draw and the tokenizer has no token for, ascending: the padding of a head, mostly."""
+    known = set(tokenizer.get_vocab().values())
+    return tuple(token_id for token_id in range(vocabulary(model)) if token_id not in known)
+
+
+def ranges(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending ids as the first and the last of each that follow one another.
+
+    >>> ranges([3, 4, 5, 9])
+    [(3, 5), (9, 9)]
+    """
+    found: list[tuple[int, int]] = []
+    for token_id in ids:
+        first = found.pop()[0] if found and found[-1][1] == token_id - 1 else token_id
+        found.append((first, token_id))
+    return found
 
 
 def dtype_name(model: Any) -> str:
@@ -65,8 +86,12 @@ def context_length(model_config: Any) -> int | None:
     return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
 
-def check_logits(config: ModelConfig, model: Any, tokenizer: Any) -> None:
-    """Raise ModelError where logits of a few tokens are NaN or infinite: damaged weights, or too narrow a dtype."""
+def check_logits(config: ModelConfig, model: Any, tokenizer: Any) -> tuple[str, ...]:
+    """What is odd about the logits of a few tokens.
+
+    Raises ModelError where they are NaN or infinite (damaged weights, or too narrow a dtype), or not one for each id
+    that has an embedding.
+    """
     ids = _ids_below(vocabulary(model), tokenizer("1 + 1 = 2, 물은 H2O").input_ids)[:8] or (0,)
     with torch.inference_mode():
         logits = model(torch.tensor([ids], device=input_device(model))).logits
@@ -75,6 +100,25 @@ def check_logits(config: ModelConfig, model: Any, tokenizer: Any) -> None:
             f"model={config.name}: logits are NaN or infinite in {dtype_name(model)}; the weights are damaged, or too "
             "large for this dtype (try model.dtype=float32)"
         )
+    if logits.shape[-1] != vocabulary(model):
+        raise ModelError(
+            f"model={config.name}: {_name_of(model, model.get_output_embeddings(), 'the output head')} gives "
+            f"{logits.shape[-1]} logits, {_name_of(model, model.get_input_embeddings(), 'the embeddings')} has "
+            f"{vocabulary(model)} rows; allowed is a head as high as the embeddings"
+        )
+    low, high = float(logits.amin(-1).min()), float(logits.amax(-1).max())
+    spread = float((logits.amax(-1) - logits.amin(-1)).max())
+    if spread <= _UNIFORM * max(1.0, abs(low), abs(high)):
+        return (
+            f"model={config.name}: the logits are uniform, every token is as likely as every other: the output head "
+            "says nothing, and texts are noise",
+        )
+    return ()
+
+
+def _name_of(model: Any, module: Any, otherwise: str) -> str:
+    """What the weight of a part of the model is called."""
+    return next((f"{name}.weight" for name, each in model.named_modules() if each is module), otherwise)
 
 
 def fingerprint(model: torch.nn.Module) -> str:

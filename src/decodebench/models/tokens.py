@@ -1,6 +1,6 @@
 """Text <-> token ids: templates around a prompt, and the text of a continuation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,17 +47,22 @@ def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:
 
 def model_facts(loaded: LoadedModel, eos_ids: tuple[int, ...]) -> ModelFacts:
     """What strategies may know of a loaded model, in a cell with these end tokens."""
-    return facts_of(loaded.model, loaded.tokenizer, eos_ids)
+    masked = () if not loaded.mask_unused else loaded.unused_ids
+    return facts_of(loaded.model, loaded.tokenizer, eos_ids, masked)
 
 
-def facts_of(model: Any, tokenizer: Any, eos_ids: tuple[int, ...]) -> ModelFacts:
-    """The same of a transformers model; without a tokenizer, strategies that need text say so."""
+def facts_of(model: Any, tokenizer: Any, eos_ids: tuple[int, ...], masked_ids: Iterable[int] = ()) -> ModelFacts:
+    """The same of a transformers model; without a tokenizer, strategies that need text say so.
+
+    `masked_ids` are never to be chosen; an end token is not masked.
+    """
     config = model.config.get_text_config()
     facts = ModelFacts(
         vocabulary=vocabulary(model),
         layers=int(config.num_hidden_layers),
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         eos_ids=eos_ids,
+        masked_ids=tuple(token_id for token_id in masked_ids if token_id not in eos_ids),
     )
     if tokenizer is None:
         return facts

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,10 +11,22 @@ import torch
 from decodebench.errors import DecodebenchError, ModelError
 from decodebench.models import packaged
 from decodebench.models.config import ModelConfig, local_files
+from decodebench.models.doubts import tokenizer_doubts
+from decodebench.models.gguf import complete
 
 
-def read_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tuple[Any, Any, str]:
-    """A model in eval mode on its device, its tokenizer, and a text that says where they came from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretrained:
+    """A model in eval mode on its device, its tokenizer, a text that says where they came from, and what is odd."""
+
+    model: Any
+    tokenizer: Any
+    source: str
+    warnings: tuple[str, ...]
+
+
+def read_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> Pretrained:
+    """What a configured model is in memory.
 
     `announce` gets the lines meant for the user. Raises ModelError for what cannot be fetched or read.
     """
@@ -20,7 +34,7 @@ def read_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tup
         return _from_pretrained(config, announce)
 
 
-def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tuple[Any, Any, str]:
+def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> Pretrained:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place, gguf, source = _locate(config, announce)
@@ -28,20 +42,45 @@ def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tu
     common |= {"revision": config.revision or "main"} if config.source == "hub" else {"local_files_only": True}
     named = {"gguf_file": gguf} if gguf else {}
     tokenizer: Any = AutoTokenizer.from_pretrained(place, **common, **named, **(config.tokenizer or {}))
-    options = common | {"dtype": _dtype(config), "output_loading_info": True}
+    # A tensor of another shape is our error below: it names the tensor.
+    options = common | {"dtype": _dtype(config), "output_loading_info": True, "ignore_mismatched_sizes": True}
     options |= packaged.gguf_options(gguf) if gguf else {}
     options |= {"device_map": config.device_map} if config.device_map else {}
     weights: Any = AutoModelForCausalLM.from_pretrained(place, **options)
     model, info = weights
+    if info["mismatched_keys"]:
+        name, there, wanted = min(info["mismatched_keys"])
+        raise ModelError(
+            f"model={config.name}: {name} has the shape {list(there)} in {source}, and {list(wanted)} by its "
+            "config.json (vocab_size and sizes of layers)"
+        )
     if info["missing_keys"]:  # transformers would go on with random values
         names = sorted(info["missing_keys"])
         raise ModelError(f"model={config.name}: {source} lacks {len(names)} of its weights, first {names[0]}")
+    if gguf:
+        complete(model, Path(place) / gguf, f"model.path={config.path}")
     if not config.device_map:
         model.to(_device(config))
     commit = getattr(model.config, "_commit_hash", None)
     # The weights keep `requires_grad`, as a user's do. Nothing here computes gradients, but torch turns a strided batch
     # into one product only for a weight that has it: without, `generate` copies the head for every row (docs/LOG.md).
-    return model.eval(), tokenizer, f"{source}@{commit}" if commit else source
+    return Pretrained(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        source=f"{source}@{commit}" if commit else source,
+        warnings=() if gguf else tokenizer_doubts(tokenizer, _tokenizer_json(config, place)),
+    )
+
+
+def _tokenizer_json(config: ModelConfig, place: str) -> Path | None:
+    """The tokenizer.json that was read with the model; None where it has none."""
+    if config.source != "hub":
+        file = Path(place) / "tokenizer.json"
+        return file if file.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(place, "tokenizer.json", revision=config.revision or "main")
+    return Path(found) if isinstance(found, str) else None
 
 
 def _locate(config: ModelConfig, announce: Callable[[str], None]) -> tuple[str, str | None, str]:

@@ -17,7 +17,7 @@ from decodebench.strategies import Strategy
 
 _MODEL_KEYS = ("source", "id", "revision", "path", "dtype", "tokenizer", "pad_to_eos")
 _TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
-    "model": _MODEL_KEYS,
+    "model": (*_MODEL_KEYS, "mask_unused"),
     "prompts": (
         *("source", "path", "id", "split", "revision", "config_name"),
         *("corpus", "first_year", "last_year", "prompt_words", "reference_words", "ids", "limit", "template"),
@@ -98,7 +98,9 @@ def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
     model: ModelConfig = config.model
     prompt_set: PromptsConfig = config.prompts
     changes_tokens = {
-        "model": {key: getattr(model, key) for key in _MODEL_KEYS},
+        # only where it is set, so that cells of before it was there keep their ids
+        "model": {key: getattr(model, key) for key in _MODEL_KEYS}
+        | ({"mask_unused": True} if model.mask_unused else {}),
         "prompts": sha256,
         "template": prompt_set.template,
         "strategy": {k: v for k, v in config.resolved["strategy"].items() if k != "name"},

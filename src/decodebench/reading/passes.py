@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from decodebench.models import (
 from decodebench.plan import typed
 from decodebench.reading.files import ReadingFiles
 from decodebench.reading.texts import Item, no_embedding, prompt_tokens, read_texts, text_tokens
-from decodebench.records import Generation, Reading
+from decodebench.records import CellWarning, Generation, Reading
 from decodebench.store import locked, read_manifest, read_records, write_json
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,14 @@ Texts = Mapping[str, Sequence[Generation]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What a pass came to: what tells its scorer apart, and why cells (None: all) could not be read."""
+    """What a pass came to: what tells its scorer apart, and why cells (None: all) could not be read.
+
+    `warnings` are what is odd about a scorer that is a model of its own.
+    """
 
     scorer: Mapping[str, Any]
     unread: Mapping[str | None, str]
+    warnings: tuple[str, ...] = ()
 
 
 def read_own(run_dir: Path, loaded: LoadedModel, manifest: Mapping[str, Any], label: str, texts: Texts) -> Readings:
@@ -57,7 +61,8 @@ def read_other(run_dir: Path, config: ScorerConfig, device: str, manifest: Mappi
         why = one_line(error.__cause__ or error, 300)
         raise ModelError(f"scorer.id={config.id}: could not be loaded; {SCORERS} ({why})") from error
     scorer = {"id": config.id, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype}
-    return _read(run_dir, scorer, loaded, places(manifest), texts, _other_tokens)
+    readings = _read(run_dir, scorer, loaded, places(manifest), texts, _other_tokens)
+    return replace(readings, warnings=tuple(f"scorer.id={config.id}: {warning}" for warning in loaded.warnings))
 
 
 def finish_readings(run_dir: Path, scorer: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> None:
@@ -186,9 +191,13 @@ def read_run(run_dir: Path, scorer_id: str, *, dtype: str = "auto") -> None:
             raise ModelError(next(iter(unread.values())))
         finish_readings(run_dir, scorer, manifest)
         listed = [{"cell": cell, "error": error} for cell, error in unread.items()]
-        write_json(run_dir / "manifest.json", manifest | {"scorer": scorer, "unread": listed})
-    for error in dict.fromkeys(unread.values()):
-        log.warning("%s", error)
+        cells = tuple(cell["id"] for cell in manifest["cells"])
+        new = [asdict(CellWarning(warning=line, cells=cells)) for each in done for line in each.warnings]
+        warnings = [entry for entry in manifest.get("warnings", ()) if not entry["warning"].startswith("scorer.id=")]
+        found = {"scorer": scorer, "unread": listed, "warnings": warnings + new}
+        write_json(run_dir / "manifest.json", manifest | found)
+    for line in dict.fromkeys([*unread.values(), *(entry["warning"] for entry in new)]):
+        log.warning("%s", line)
 
 
 def _load_again(manifest: Mapping[str, Any], label: str) -> LoadedModel:

@@ -80,10 +80,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The cells in the order of the manifest, human references last, and every metric by group."""
+    """The cells in the order of the manifest, human references last, and every metric by group.
+
+    `warnings` say what is odd about cells that were decoded all the same, each with the ids of its cells.
+    """
 
     rows: tuple[Row, ...]
     metrics: tuple[Metric, ...]
+    warnings: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def find(self, *names: str) -> Metric | None:
         """The first of these metrics that has a value in some cell, whatever unit it was counted in."""
@@ -157,7 +161,8 @@ def compare(run: Run) -> Comparison:
         for cell in (*run.manifest["cells"], *(run.manifest.get("references") or ()))
     ]
     ordered = tuple(sorted(metrics.values(), key=lambda metric: metric.known.place))
-    return Comparison(rows=(*rows, *_unlisted(errors)), metrics=ordered)
+    warnings = tuple((str(each["warning"]), tuple(each["cells"])) for each in run.manifest.get("warnings") or ())
+    return Comparison(rows=(*rows, *_unlisted(errors)), metrics=ordered, warnings=warnings)
 
 
 def _unlisted(errors: Mapping[str, str]) -> Iterable[Row]:

@@ -11,7 +11,7 @@ from decodebench.report.claims import Claim, Claims, claims
 from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.folder import Run
 from decodebench.report.formats import interval, markdown_fence, markdown_inline, superscript
-from decodebench.report.notes import Footnotes, certainty, footnotes
+from decodebench.report.notes import Footnotes, certainty, footnotes, warnings
 from decodebench.report.plots import LeftOut, Plot
 from decodebench.report.texts import OPEN_PROMPTS, PromptTexts, by_prompt, facts, more
 
@@ -21,6 +21,7 @@ def markdown(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) 
     blocks = [
         *_opening(run),
         *_failed(comparison),
+        *_warnings(comparison),
         *_comparison(comparison),
         *_claims(claims(run, comparison)),
         *_texts(list(by_prompt(run, comparison))),
@@ -43,6 +44,12 @@ def _failed(comparison: Comparison) -> Iterator[str]:
     if failed:
         yield "## Failed cells"
         yield _list(failed)
+
+
+def _warnings(comparison: Comparison) -> Iterator[str]:
+    if found := warnings(comparison):
+        yield "## Warnings"
+        yield _list(found)
 
 
 def _comparison(comparison: Comparison) -> Iterator[str]:

@@ -53,6 +53,15 @@ def footnotes(comparison: Comparison, metrics: Sequence[Metric]) -> Footnotes:
     return Footnotes(notes=tuple(notes), marks=marks)
 
 
+def warnings(comparison: Comparison) -> list[tuple[str, str]]:
+    """What is odd about cells that were decoded all the same: where, as `every cell` or their labels, and what."""
+    generated = [row for row in comparison.rows if not row.is_human]
+    return [
+        (_cells([row.label for row in generated if row.cell in cells], [row.label for row in generated]), text)
+        for text, cells in comparison.warnings
+    ]
+
+
 def has_intervals(comparison: Comparison, metrics: Sequence[Metric]) -> bool:
     """Whether any of these values has an interval."""
     found = (row.measured.get(metric.name) for row in comparison.rows for metric in metrics)
@@ -98,8 +107,9 @@ def _where(by_metric: Mapping[str, Sequence[str]], everywhere: tuple[str, ...]) 
     by_cells: dict[tuple[str, ...], list[str]] = {}
     for metric, cells in by_metric.items():
         by_cells.setdefault(tuple(cells), []).append(metric)
-    places = (
-        f"{', '.join(metrics)} of {'every cell' if len(cells) > 1 and cells == everywhere else ', '.join(cells)}"
-        for cells, metrics in by_cells.items()
-    )
+    places = (f"{', '.join(metrics)} of {_cells(cells, everywhere)}" for cells, metrics in by_cells.items())
     return "; ".join(places)
+
+
+def _cells(labels: Sequence[str], everywhere: Sequence[str]) -> str:
+    return "every cell" if len(labels) > 1 and [*labels] == [*everywhere] else ", ".join(labels)

@@ -16,7 +16,7 @@ from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.folder import Run
 from decodebench.report.fonts import font_face
 from decodebench.report.formats import MISSING, edges, interval, language, number
-from decodebench.report.notes import Footnotes, certainty, footnotes
+from decodebench.report.notes import Footnotes, certainty, footnotes, warnings
 from decodebench.report.plots import LeftOut, Plot
 from decodebench.report.texts import OPEN_PROMPTS, by_prompt, facts, more
 
@@ -50,6 +50,7 @@ def page(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) -> s
         "command": run.manifest.get("command"),
         "opening": summary.opening(run.manifest),
         "details": summary.details(run),
+        "warnings": warnings(comparison),
         "failed": [row for row in comparison.rows if row.error],
         "headline": table(comparison, metrics),
         "everything": table(comparison, comparison.measured),

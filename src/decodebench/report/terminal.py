@@ -10,7 +10,7 @@ from decodebench.errors import no_command, one_line
 from decodebench.report.comparison import Comparison, Metric, Row, compare
 from decodebench.report.folder import load
 from decodebench.report.formats import clip, shorten, superscript
-from decodebench.report.notes import certainty, footnotes, has_intervals
+from decodebench.report.notes import certainty, footnotes, has_intervals, warnings
 
 TERMINAL_WIDTH = 110
 LABEL_WIDTH = 36
@@ -37,6 +37,7 @@ def _below(comparison: Comparison, metrics: Sequence[Metric]) -> list[str]:
     intervals = has_intervals(comparison, metrics)
     if not intervals:
         lines += certainty(comparison, metrics)[:1]
+    lines += [f"warning: {text} ({where})" for where, text in warnings(comparison)]
     hidden = len(comparison.measured) - len(metrics)
     more = [f"{hidden} more metric{'s' if hidden > 1 else ''}"] if hidden > 0 else []
     more += ["the intervals"] if intervals else []

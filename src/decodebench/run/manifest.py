@@ -1,7 +1,7 @@
 """What a run says of itself: all that is needed to repeat it, and what it did (docs/run_folder.md, manifest.json)."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,9 +10,9 @@ import torch
 
 from decodebench.decoding import Memory
 from decodebench.engine import Forward
-from decodebench.models import LoadedModel, loads, second_fingerprint, vocabulary
+from decodebench.models import LoadedModel, loads, ranges, second_fingerprint, vocabulary
 from decodebench.plan import Job, Plan, cell_labels, reference_id
-from decodebench.records import HUMAN, SCHEMA_VERSION
+from decodebench.records import HUMAN, SCHEMA_VERSION, CellWarning
 from decodebench.run.progress import Progress
 from decodebench.store import command_line, git_commit, machine, versions
 
@@ -62,6 +62,7 @@ def manifest(
         "unread": [{"cell": cell, "error": error} for cell, error in progress.unread.items()],
         "untimed": [{"cell": cell, "error": error} for cell, error in progress.untimed.items()],
         "failed": failed + [asdict(f) for f in progress.failed.values()],
+        "warnings": [asdict(w) for w in _warnings(progress, earlier.get("warnings", ()), cells.keys() - planned)],
         "counts": asdict(progress.counts),
         "model_loads": list(loads()),
         "memory": progress.memory,
@@ -92,6 +93,7 @@ def model_entry(loaded: LoadedModel, forward: Forward, products: str, config: An
         "fingerprint": loaded.fingerprint,
         "parameters": loaded.parameters,
         "vocabulary": vocabulary(loaded.model),
+        "unused_ids": list(map(list, ranges(loaded.unused_ids))),
         "licence": loaded.licence,
         "context_length": loaded.context_length,
         "eos_ids": list(loaded.eos_ids),
@@ -105,6 +107,17 @@ def model_entry(loaded: LoadedModel, forward: Forward, products: str, config: An
         "threads": torch.get_num_threads(),
         "config": asdict(config),
     }
+
+
+def _warnings(progress: Progress, earlier: Iterable[Mapping[str, Any]], beside: Collection[str]) -> list[CellWarning]:
+    """What is odd: as it was said before of the cells `beside` the plan's, then what this command found."""
+    found: dict[tuple[str, str | None], dict[str, None]] = {}
+    for entry in earlier:
+        if cells := [cell for cell in entry["cells"] if cell in beside]:
+            found[entry["warning"], entry["metric"]] = dict.fromkeys(cells)
+    for warning, own in progress.warnings.items():
+        found.setdefault((warning, None), {}).update(own)
+    return [CellWarning(warning=text, metric=metric, cells=tuple(cells)) for (text, metric), cells in found.items()]
 
 
 def _second_models(jobs: Iterable[Job]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """What the stages of a run tell its manifest."""
 
+import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 from decodebench.errors import DecodebenchError
 from decodebench.records import Counts, FailedCell
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(kw_only=True)
 class Progress:
     """What a run learns while it goes on. `models`, `generation_configs` and `failed` are by cell id.
 
     `references` are the ids of cells of references that there are; `unread` says of cells (None: of all) why a model
-    could not read their texts, `untimed` of cells why their calls could not be timed.
+    could not read their texts, `untimed` of cells why their calls could not be timed. `warnings` are lines on what is
+    odd, with the cells that each holds of, in order.
     """
 
     models: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -25,6 +29,7 @@ class Progress:
     scorer: Mapping[str, Any] | None = None
     unread: dict[str | None, str] = field(default_factory=dict)
     untimed: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, dict[str, None]] = field(default_factory=dict)
     first_error: DecodebenchError | None = None
     counts: Counts = field(default_factory=Counts)
     memory: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -38,6 +43,14 @@ class Progress:
             yield
         finally:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+    def warn(self, cells: Iterable[str], warnings: Iterable[str]) -> None:
+        """Note what is odd about some cells, for the manifest and the report; the user is told at once."""
+        cells = tuple(cells)
+        for warning in warnings:
+            if warning not in self.warnings:
+                log.warning("%s", warning)
+            self.warnings.setdefault(warning, {}).update(dict.fromkeys(cells))
 
     def fail(self, cell: str, error: DecodebenchError | str) -> None:
         """Note that a cell failed."""

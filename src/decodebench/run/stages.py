@@ -55,6 +55,7 @@ def load_model(run: RunUnderWay, jobs: Sequence[Job]) -> ModelInUse | None:
             run.store.refuse_other_weights((j.cell.id for j in jobs), loaded.fingerprint, loaded.dtype)
             with fastest_exact_products(loaded.device, loaded.model.dtype) as products:
                 forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model), engine.cuda_graphs)
+        progress.warn((job.cell.id for job in jobs), loaded.warnings)
         prepared = _prepare(run, jobs, loaded)
         todo = waiting(prepared, run.store)
         fits = rows_that_fit(todo, loaded, forward, engine)
@@ -77,6 +78,7 @@ def _prepare(run: RunUnderWay, jobs: Sequence[Job], loaded: LoadedModel) -> list
             if place := job.strategy.second_model:
                 run.store.refuse_other_second_model(place, second_fingerprint(place))
             prepared.append(ready)
+            run.progress.warn([job.cell.id], ready.warnings)
             run.progress.generation_configs[job.cell.id] = ready.generation_config
     return prepared
 
@@ -164,6 +166,7 @@ def _all_texts(run: RunUnderWay) -> dict[str, list[Generation]]:
 
 def _told(run: RunUnderWay, readings: Readings) -> None:
     run.progress.unread |= readings.unread
+    run.progress.warn((cell["id"] for cell in run.store.manifest["cells"]), readings.warnings)
     run.progress.scorer = readings.scorer
 
 

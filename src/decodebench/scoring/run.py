@@ -15,6 +15,8 @@ from decodebench.metrics import (
     UNITS,
     Corpus,
     MetricsConfig,
+    Rules,
+    broken_rules,
     check_one_cell,
     check_rank_by,
     corpus,
@@ -23,7 +25,7 @@ from decodebench.metrics import (
     score,
     score_timings,
 )
-from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Reading, Timing
+from decodebench.records import CellWarning, CurvePoint, Difference, Generation, Measurement, Rank, Reading, Timing
 from decodebench.scoring.comparing import Arms, differences, ranking
 from decodebench.store import cells_of, read_cell, read_manifest, read_records, write_csv, write_json, write_records
 
@@ -31,13 +33,14 @@ from decodebench.store import cells_of, read_cell, read_manifest, read_records, 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRun:
     """What was measured of a run, in memory: records for its tables, and the arms that comparisons are made of; the
-    strategies that have `failed` cells."""
+    strategies that have `failed` cells; what texts did not keep to."""
 
     config: MetricsConfig
     measurements: Sequence[Measurement]
     curves: Sequence[CurvePoint]
     arms: Arms
     failed: Sequence[str]
+    warnings: Sequence[CellWarning]
 
 
 def score_run(run_dir: Path, **changes: Any) -> list[Measurement]:
@@ -54,7 +57,9 @@ def score_run(run_dir: Path, **changes: Any) -> list[Measurement]:
         "ranking": (Rank, ranking(scored.arms, scored.config.rank_by)),
     }
     manifest = read_manifest(run_dir)
-    write_json(run_dir / "manifest.json", {**manifest, "metrics": asdict(scored.config)})
+    before = [entry for entry in manifest.get("warnings", ()) if entry["metric"] is None]
+    told = {"metrics": asdict(scored.config), "warnings": before + [asdict(each) for each in scored.warnings]}
+    write_json(run_dir / "manifest.json", {**manifest, **told})
     for name, (kind, records) in tables.items():
         write_records(run_dir / f"{name}.parquet", kind, records)
         write_csv(run_dir / f"{name}.csv", kind, records)
@@ -68,16 +73,23 @@ def scored_run(run_dir: Path, **changes: Any) -> ScoredRun:
     timings = read_records(run_dir / "latency.parquet", Timing, optional=True)
     measurements: list[Measurement] = []
     curves: list[CurvePoint] = []
+    warnings: list[CellWarning] = []
     arms = Arms()
     for entry, texts in _corpora(run_dir, manifest, config):
         scored = score(texts, config)
         scored += score_timings([t for t in timings if t.cell == entry["id"]])
         measurements += [each.measurement(texts.first) for each in scored]
+        warnings += [
+            CellWarning(warning=each.line, cells=(str(entry["id"]),), metric=each.metric)
+            for each in broken_rules(texts)
+        ]
         curves += measure_curves(texts, unit=config.unit)
         arms.add(entry, scored)
     missing = {entry["cell"] for entry in manifest["failed"]}
     failed = [entry["strategy"] for entry in manifest["cells"] if entry["id"] in missing]
-    return ScoredRun(config=config, measurements=measurements, curves=curves, arms=arms, failed=failed)
+    return ScoredRun(
+        config=config, measurements=measurements, curves=curves, arms=arms, failed=failed, warnings=warnings
+    )
 
 
 def metrics_config(manifest: Mapping[str, Any], **changes: Any) -> MetricsConfig:
@@ -135,5 +147,18 @@ def _corpus(
         readings=read_cell(run_dir / "readings.parquet", Reading, entry["id"], optional=True),
         human=human,
         vocabulary=manifest["models"].get(entry["model"], {}).get("vocabulary"),
+        rules=_rules(entry, manifest),
         unread=next((one["error"] for one in manifest.get("unread") or () if one["cell"] == entry["id"]), None),
+    )
+
+
+def _rules(entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> Rules:
+    """What the texts of a cell were to keep to; human references have no rules."""
+    if "config" not in entry:
+        return Rules()
+    strategy = entry["config"].get("strategy") or {}
+    return Rules(
+        bad_words=tuple(strategy.get("bad_words") or ()),
+        force_words=tuple(strategy.get("force_words") or ()),
+        unused_ids=tuple((a, b) for a, b in manifest["models"].get(entry["model"], {}).get("unused_ids") or ()),
     )

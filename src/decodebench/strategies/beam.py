@@ -35,7 +35,7 @@ def logprobs(strategy: Strategy, rows: View) -> tuple[Scores, Tensor, Tensor]:
     A search's penalties work on log-probs. Where there are none, the scores are the engine's shared ones.
     """
     log_z_B1 = rows.log_z_B[:, None]
-    if not edits(strategy):
+    if not edits(strategy, rows.facts):
         return rows.scores, rows.physical_B, log_z_B1
     scores, at = edited(strategy, rows, minus_B=rows.log_z_B)
     return scores, at, torch.zeros_like(log_z_B1)

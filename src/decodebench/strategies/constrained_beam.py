@@ -38,9 +38,10 @@ class ConstrainedBeam(Beam):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.require_texts("force_words")
         words = self.force_words
         texts = isinstance(words, Sequence) and not isinstance(words, str) and len(words) > 0
-        texts = texts and all(isinstance(word, str) and word for word in words) and len(set(words)) == len(words)
+        texts = texts and len(set(words)) == len(words)
         self.require("force_words", texts, "a list of different texts, one at least")
 
     @property

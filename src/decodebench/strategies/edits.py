@@ -5,7 +5,8 @@ exponential decay. Presence and frequency penalty and DRY, which transformers la
 penalty, as in vLLM. As in transformers, a sampler edits logits and a search log-probs, so the same number is not the
 same penalty there (docs/strategies.md).
 
-All that is edited are tokens of the prefix, end tokens and tokens of listed texts. So the rules work on the distinct
+All that is edited are tokens of the prefix, end tokens, tokens of listed texts and those that the model's
+configuration masks. So the rules work on the distinct
 ones of these, [B, E], and the [B, V] scores of the rows are left where they are.
 """
 
@@ -19,18 +20,22 @@ from decodebench.strategies.base import Strategy
 from decodebench.strategies.edited_scores import EditedScores, put
 from decodebench.strategies.penalties import LONGEST_REPEAT
 from decodebench.strategies.penalty_texts import Completions, PenaltyTokens, penalty_tokens
-from decodebench.strategies.step import EMPTY, Scores, View, among
+from decodebench.strategies.step import EMPTY, ModelFacts, Scores, View, among, upload
 
 _NOTHING = -2
 """No token, and unlike EMPTY: what is before the start of a text."""
+
+_MASKED = 2
+"""Of a banned token: it is never to come, even where the penalties ban every other one too."""
 
 _HUGE = 1e30
 """Beyond every score, and far enough below infinity that what is multiplied with it stays finite."""
 
 
-def edits(strategy: Strategy) -> bool:
-    """Whether the strategy edits scores at all; where it does not, the engine's shared top-k serves."""
-    return _reads_prefix(strategy) or _edits_ends(strategy) or bool(strategy.sequence_bias or strategy.bad_words)
+def edits(strategy: Strategy, facts: ModelFacts) -> bool:
+    """Whether scores are edited at all; where they are not, the engine's shared top-k serves."""
+    listed = strategy.sequence_bias or strategy.bad_words or facts.masked_ids
+    return _reads_prefix(strategy) or _edits_ends(strategy) or bool(listed)
 
 
 def edited(strategy: Strategy, view: View, minus_B: Tensor | None = None) -> tuple[Scores, Tensor]:
@@ -38,7 +43,7 @@ def edited(strategy: Strategy, view: View, minus_B: Tensor | None = None) -> tup
 
     With `minus_B` of each row (a log-normalizer) they are log-probs, and the penalties edit log-probs.
     """
-    if not edits(strategy) and minus_B is None:
+    if not edits(strategy, view.facts) and minus_B is None:
         return view.scores, view.physical_B
     touched = _touched(strategy, view)
     token_BE = touched.token_BE.clamp_max(view.scores.vocabulary - 1)
@@ -52,7 +57,7 @@ def edited(strategy: Strategy, view: View, minus_B: Tensor | None = None) -> tup
 
 def edit_scores(strategy: Strategy, view: View, scores_BV: Tensor) -> Tensor:
     """The scores with the strategy's penalties, changed in place."""
-    if not edits(strategy):
+    if not edits(strategy, view.facts):
         return scores_BV
     touched = _touched(strategy, view)
     score_BE = scores_BV.gather(1, touched.token_BE.clamp_max(scores_BV.shape[1] - 1))
@@ -125,6 +130,9 @@ def _groups(strategy: Strategy, view: View) -> Iterator[tuple[Tensor, _Facts]]:
         yield view.prefix_BL, _of_prefix(strategy, view, words)
     if words and words.bad:
         yield words.bad.last_S.expand(rows, -1), {"banned": _completes(words.bad, view).to(torch.int64)}
+    if view.facts.masked_ids:
+        masked_BE = upload(view.facts.masked_ids, view.device).expand(rows, -1)
+        yield masked_BE, {"banned": torch.full_like(masked_BE, _MASKED)}
     if _edits_ends(strategy):
         end_BE = view.eos_ids.expand(rows, -1)
         yield end_BE, {"end": torch.ones_like(end_BE)}
@@ -151,8 +159,12 @@ def _has_texts(strategy: Strategy) -> bool:
 
 
 def _penalized(strategy: Strategy, view: View, touched: _Touched, score_BE: Tensor) -> Tensor:
-    """The scores of the touched tokens after all penalties, in their order."""
-    facts = touched.facts
+    """The scores of the touched tokens after all penalties, in their order.
+
+    Where these leave a row no token at all, they are lifted there: a search could not go on, and would return what it
+    had so far.
+    """
+    facts, before_BE = touched.facts, score_BE
     if "bias" in facts:
         score_BE = score_BE + facts["bias"].to(score_BE.dtype)
     if "seen" in facts:
@@ -173,7 +185,13 @@ def _penalized(strategy: Strategy, view: View, touched: _Touched, score_BE: Tens
         score_BE = score_BE.masked_fill((facts["end"] > 0) & early_B1, -torch.inf)
         if strategy.exponential_decay_length_penalty:
             score_BE = _decayed(score_BE, facts["end"] > 0, view.new_B, *strategy.exponential_decay_length_penalty)
-    return score_BE
+    vocabulary = view.scores.vocabulary
+    if score_BE.shape[1] < vocabulary:  # some token is not even touched
+        return score_BE
+    banned_BE = (score_BE == -torch.inf) & (touched.token_BE < vocabulary)
+    if "banned" in facts:
+        before_BE = before_BE.masked_fill(facts["banned"] == _MASKED, -torch.inf)
+    return torch.where(banned_BE.sum(1, keepdim=True) == vocabulary, before_BE, score_BE)
 
 
 def _decayed(score_BE: Tensor, end_BE: Tensor, new_B: Tensor, start: int, factor: float) -> Tensor:

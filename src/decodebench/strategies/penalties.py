@@ -33,6 +33,8 @@ class Penalties:
     bad_words: Any = None
 
     def __post_init__(self) -> None:
+        for name in ("bad_words", "dry_sequence_breakers", "sequence_bias"):
+            self.require_texts(name)
         self.require("repetition_penalty", self.repetition_penalty > 0, "above 0 (1: off)")
         self.require("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "0 (off) or more")
         self.require("presence_penalty", -2 <= self.presence_penalty <= 2, "-2 to 2 (0: off)")
@@ -51,7 +53,7 @@ class Penalties:
         )
         self.require(
             "bad_words",
-            self.bad_words is None or (_are_texts(self.bad_words) and len(self.bad_words) > 0),
+            self.bad_words is None or (_is_sequence(self.bad_words) and len(self.bad_words) > 0),
             "a list of texts, or null (off)",
         )
         for name in ("dry_sequence_breakers", "exponential_decay_length_penalty", "bad_words"):
@@ -64,7 +66,7 @@ class Penalties:
         self.require(
             "dry_allowed_length", 1 <= self.dry_allowed_length <= LONGEST_REPEAT, f"1 to {LONGEST_REPEAT} tokens"
         )
-        self.require("dry_sequence_breakers", _are_texts(self.dry_sequence_breakers), "a list of texts, or []")
+        self.require("dry_sequence_breakers", _is_sequence(self.dry_sequence_breakers), "a list of texts, or []")
         for name in ("dry_base", "dry_allowed_length"):
             self._require_default(name, getattr(self, name))
         self._require_default("dry_sequence_breakers", tuple(self.dry_sequence_breakers))
@@ -76,6 +78,15 @@ class Penalties:
             self.dry_multiplier > 0 or value == default,
             f"{default} with strategy.dry_multiplier=0 (it would have no effect)",
         )
+
+    def require_texts(self, name: str) -> None:
+        """Raise the error of an entry of a list (of the keys of a mapping) of texts that is empty, or no text."""
+        value = getattr(self, name)
+        for number, text in enumerate(value if _is_sequence(value) or isinstance(value, Mapping) else (), start=1):
+            if not (isinstance(text, str) and text):
+                raise ConfigError(
+                    f"strategy.{name}: entry {number} of {len(value)} is {text!r}; allowed are texts that are not empty"
+                )
 
     def require(self, name: str, ok: bool, allowed: str) -> None:
         """Raise the error of a number outside its domain."""
@@ -91,10 +102,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _are_texts(value: Any) -> bool:
-    return _is_sequence(value) and all(isinstance(text, str) and text for text in value)
-
-
 def _is_decay(value: Any) -> bool:
     if not (_is_sequence(value) and len(value) == 2 and all(map(_is_number, value))):
         return False
@@ -104,8 +111,5 @@ def _is_decay(value: Any) -> bool:
 
 def _is_bias(value: Any) -> bool:
     return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and _are_texts(list(value))
-        and all(_is_number(bias) and bias != 0 for bias in value.values())
+        isinstance(value, Mapping) and len(value) > 0 and all(_is_number(bias) and bias != 0 for bias in value.values())
     )

@@ -29,14 +29,16 @@ class ModelFacts:
     """What a strategy may know of the model, its tokenizer and the end tokens of its cell.
 
     `layers` is the index of the last hidden state (0: the embeddings); `tied` says whether the output head is the
-    embedding. `encode` gives the ids of a text without special tokens, `encode_prompt` those of a text that is fed as
-    prompts are (special tokens, the cell's template), `decode` the text of ids.
+    embedding. `masked_ids` are never to be chosen, whatever the strategy (`model.mask_unused`). `encode` gives the ids
+    of a text without special tokens, `encode_prompt` those of a text that is fed as prompts are (special tokens, the
+    cell's template), `decode` the text of ids.
     """
 
     vocabulary: int
     layers: int = 0
     tied: bool = False
     eos_ids: tuple[int, ...] = ()
+    masked_ids: tuple[int, ...] = ()
     encode: Callable[[str], tuple[int, ...]] = _no_tokenizer
     encode_prompt: Callable[[str], tuple[int, ...]] = _no_tokenizer
     decode: Callable[[Sequence[int]], str] = _no_tokenizer
