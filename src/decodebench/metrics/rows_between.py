@@ -45,7 +45,7 @@ BETWEEN: tuple[AnyMetric, ...] = (
         direction="higher",
         unit="texts",
         per_prompt=_vendi,
-        missing="no prompt has two texts with tokens",
+        missing="no prompt has two texts with an embedding",
         needs=("reading",),
     ),
     SetMetric(
@@ -54,7 +54,7 @@ BETWEEN: tuple[AnyMetric, ...] = (
         unit="texts",
         prepare=sets.vendi,
         within=(1.0, math.inf),
-        missing="no text has a token",
+        missing="no text has an embedding",
         needs=("reading",),
     ),
     SetMetric(name="compression_ratio", direction="lower", prepare=sets.compression, missing="the texts are all empty"),
