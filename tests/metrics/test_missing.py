@@ -49,6 +49,16 @@ def test_needs_that_are_not_met():
     assert from_file["length_words"].value == 2
 
 
+def test_a_scorer_without_embeddings():
+    """Its hidden states could not be read: the texts have tokens, so that is not the reason."""
+    texts = [generation([1, 2], sample=0), generation([3], sample=1)]
+    found = scores(texts, readings=[reading(text, embedding=(), prompt_embedding=()) for text in texts])
+    names = ["vendi", "vendi_samples", "prompt_cosine"]
+    assert all("embedding" in reason for reason in reasons(found, names))
+    assert found["scorer_perplexity"].value is not None
+    assert well_told(found)
+
+
 def test_peoples_own_row():
     people = [given([1, 2, 2], prompt_id="a"), given([3], prompt_id="b")]
     found = scores(people, readings=[reading(text) for text in people])

@@ -50,7 +50,7 @@ BETWEEN: tuple[AnyMetric, ...] = (
         group="between samples",
         unit="texts",
         per_prompt=_vendi,
-        missing="no prompt has two texts with tokens",
+        missing="no prompt has two texts with an embedding",
         needs=("reading",),
     ),
     SetMetric(
@@ -67,7 +67,7 @@ BETWEEN: tuple[AnyMetric, ...] = (
         unit="texts",
         prepare=sets.vendi,
         within=(1.0, math.inf),
-        missing="no text has a token",
+        missing="no text has an embedding",
         needs=("reading",),
     ),
 )

@@ -104,7 +104,9 @@ LIKELIHOOD: tuple[AnyMetric, ...] = (
     ),
     _of_tokens("entropy_gap", _read(surprisal.gap_sum), surprisal.ratio, unit="nats", needs="reading"),
     _of_tokens("coherence", _read(surprisal.coherence), unit="nats", needs="reading"),
-    _of_tokens("prompt_cosine", _read(_cosine), missing="no text and prompt have tokens", needs="reading"),
+    _of_tokens(
+        "prompt_cosine", _read(_cosine), missing="no text and prompt have embeddings of their tokens", needs="reading"
+    ),
 )
 
 LENGTH: tuple[AnyMetric, ...] = (
