@@ -9,6 +9,7 @@ from decodebench.plan.cells import Job, Plan, cell_labels, plan, reference_id
 from decodebench.plan.config import (
     GROUPS,
     KEYS,
+    TEXT_KEYS,
     EngineConfig,
     LatencyConfig,
     build_strategy,
@@ -21,6 +22,7 @@ from decodebench.plan.config import (
 __all__ = [
     "GROUPS",
     "KEYS",
+    "TEXT_KEYS",
     "EngineConfig",
     "Entry",
     "Job",

@@ -63,6 +63,8 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
 
     Raises ConfigError where a key that holds for the whole run is swept, and what reading the prompts raises.
     """
+    if not configs:
+        raise ConfigError("-m: a sweep gives no value; allowed are one or more for each key")
     first = configs[0]
     for key in _ONE_PER_RUN:
         values = {str(getattr(config, key)) for config in configs}

@@ -23,6 +23,8 @@ T = TypeVar("T")
 _PLAIN = (int, float, str, bool)
 GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "latency", "engine")
 KEYS = (*GROUPS, "name", "results", "seed")
+_LARGEST_SEED = 2**63 - 1
+"""What a table keeps as an integer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,24 @@ class JobConfig:
     resolved: Mapping[str, Any]
 
 
+def _text_keys() -> frozenset[str]:
+    """The keys whose values are texts or lists of texts, of which a command line may look like a number."""
+    of_strategies = (
+        *("negative_prompt", "bad_words", "force_words", "dry_sequence_breakers"),
+        *("draft", "amateur", "answer_pattern"),
+    )
+    found = {"name", "results", "prompts.ids", *(f"strategy.{name}" for name in of_strategies)}
+    kinds = {"model": ModelConfig, "prompts": PromptsConfig, "metrics": MetricsConfig, "scorer": ScorerConfig}
+    for group, kind in kinds.items():
+        for name, hint in typing.get_type_hints(kind).items():
+            if str in (hint, *typing.get_args(hint)):
+                found.add(f"{group}.{name}")
+    return frozenset(found)
+
+
+TEXT_KEYS = _text_keys()
+
+
 def conf_dir() -> Path:
     """The folder of the yaml files: in an installed wheel inside the package, in a checkout at its root."""
     package = Path(__file__).parents[1]
@@ -127,8 +147,8 @@ def _check_run_keys(resolved: Mapping[str, Any]) -> None:
         raise ConfigError(f"results={results}: allowed is the path of a folder, in which each run has its own")
     if type(name) not in (str, int) or str(name) in ("", ".", "..") or set("/\\") & set(str(name)):
         raise ConfigError(f"name={name}: allowed is one folder name, created below results={results}")
-    if type(seed) is not int or seed < 0:
-        raise ConfigError(f"seed={seed}: allowed is a whole number, 0 or more")
+    if type(seed) is not int or not 0 <= seed <= _LARGEST_SEED:
+        raise ConfigError(f"seed={seed}: allowed is a whole number, 0 or more, below 2**63")
 
 
 def build_strategy(node: Mapping[str, Any]) -> Strategy:

@@ -15,6 +15,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobStatus
 
 
@@ -47,7 +48,9 @@ class GridSweeper(BasicSweeper):
         once = [] if any(word.startswith("name=") for word in arguments) else [f"name='{self.config.name}'"]
         for grid in self.grids:
             words = [*once, *self._parse_config(), *starmap(_override, grid.items()), *arguments]
-            (product,) = self.split_arguments(parser.parse_overrides(words), None)
+            overrides = parser.parse_overrides(words)
+            self._refuse_empty(overrides)
+            (product,) = self.split_arguments(overrides, None)
             jobs += [job for job in product if job not in jobs]
         if not getattr(self.launcher, "checks_jobs", False):
             self._check(jobs)
@@ -56,6 +59,18 @@ class GridSweeper(BasicSweeper):
         if failed:
             raise failed[-1]._return_value  # `return_value` would print the overrides, too
         return [returns]
+
+    def _refuse_empty(self, overrides: Sequence[Override]) -> None:
+        """Raise ConfigError for a glob or a range that gives no value."""
+        from decodebench.errors import ConfigError, allowed_names
+
+        for override in overrides:
+            if override.is_discrete_sweep() and not any(True for _ in override.sweep_iterator()):
+                key = override.key_or_group
+                names = self.hydra_context.config_loader.get_group_options(key) if self.hydra_context else []
+                word = str(override.input_line).removeprefix("++")
+                others = allowed_names(word.partition("(")[2], names) if names else "allowed are one or more"
+                raise ConfigError(f"{word}: gives no value; {others}")
 
     def _check(self, jobs: Sequence[Sequence[str]]) -> None:
         """Compose and check every job, and refuse a run folder that holds other cells."""
@@ -70,5 +85,6 @@ class GridSweeper(BasicSweeper):
 
 
 def _override(key: str, value: Any) -> str:
-    """An entry of a grid as the command line would say it: texts as they are, for they may name a sweep."""
-    return f"{'++' if '.' in key else ''}{key}={value if isinstance(value, str) else json.dumps(value)}"
+    """An entry of a grid as the command line would say it: a text as it is, and of a list each value."""
+    values = [json.dumps(one, ensure_ascii=False) for one in (value if isinstance(value, list) else [value])]
+    return f"{'++' if '.' in key else ''}{key}={value if isinstance(value, str) else ','.join(values)}"
