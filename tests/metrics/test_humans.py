@@ -139,10 +139,24 @@ def test_mauve_is_that_of_the_library_on_the_same_features(seed):
 
     rng = np.random.default_rng(8)
     p, q = rng.normal(size=(120, 16)), rng.normal(size=(100, 16)) + 0.3
-    library = compute_mauve(p_features=p, q_features=q, seed=seed)
-    assert mauve(p, q, seed).value == library.mauve
-    assert library.num_buckets == 10
-    assert 0.05 < library.mauve < 0.95
+    # Rows by their last number, in which no two are equal.
+    p_sorted, q_sorted = p[np.argsort(p[:, -1])], q[np.argsort(q[:, -1])]
+    library = [compute_mauve(p_features=p_sorted, q_features=q_sorted, seed=seed + more) for more in range(5)]
+    found = mauve(p, q, seed)
+    assert found.value == pytest.approx(np.mean([each.mauve for each in library]), rel=1e-12)
+    assert found.spread == pytest.approx(np.std([each.mauve for each in library], ddof=1), rel=1e-9)
+    assert {each.num_buckets for each in library} == {10}
+    assert 0.05 < found.value < 0.95
+    assert found.spread > 0.005
+
+
+def test_mauve_does_not_depend_on_the_order_of_the_texts():
+    """k-means begins at rows by their place: another order of the ids moved the second digit."""
+    rng = np.random.default_rng(8)
+    p, q = rng.normal(size=(120, 16)), rng.normal(size=(100, 16)) + 0.3
+    p[7] = p[8]  # two equal texts
+    orders = [(rng.permutation(120), rng.permutation(100)) for _ in range(3)]
+    assert len({mauve(p, q), *(mauve(p[a], q[b]) for a, b in orders)}) == 1
 
 
 def test_mauve_is_the_same_each_time_and_touches_no_shared_random_stream(capfd):

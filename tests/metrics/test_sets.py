@@ -43,10 +43,26 @@ def test_more_samples_make_no_larger_set():
         assert b[name].interval.low == pytest.approx(a[name].interval.low)
 
 
-def test_a_prompt_that_lacks_a_sample_is_in_no_set():
+def test_where_prompts_have_different_numbers_of_samples_every_prompt_is_in_every_set():
+    """One prompt of 101 with a fourth sample was the whole set once: the other hundred counted for nothing."""
+    few = {f"p{at:03}": 3 for at in range(100)} | {"more": 4}
+    texts = [
+        generation([at, sample, 7, 7], prompt_id=prompt_id, sample=sample)
+        for at, (prompt_id, samples) in enumerate(few.items())
+        for sample in range(samples)
+    ]
+    people = [given([1, 2, 3], prompt_id=prompt_id) for prompt_id in few]
+    ragged, even = (scores(of, people=people, vocabulary=200) for of in (texts, texts[:-1]))
+    assert ragged["length_w1"].value == 1.0
+    for name in ("set_distinct_1", "set_distinct_2", "ead", "zipf", "compression_ratio", "length_w1", "distinct_1_w1"):
+        assert (ragged[name].n, ragged[name].value) == (101, even[name].value), name
+        assert ragged[name].interval == even[name].interval
+
+
+def test_one_prompt_with_one_sample_leaves_one_set_of_all_prompts():
     texts = [generation([1], prompt_id="a"), generation([2], prompt_id="b"), generation([1], prompt_id="b", sample=1)]
-    assert [list(one.prompts) for one in corpus(texts).sets()] == [["b"], ["b"]]
-    assert (scores(texts)["set_distinct_1"].value, scores(texts)["set_distinct_1"].n) == (1.0, 1)
+    assert [list(one.prompts) for one in corpus(texts).sets()] == [["a", "b"]]
+    assert (scores(texts)["set_distinct_1"].value, scores(texts)["set_distinct_1"].n) == (1.0, 2)
 
 
 def test_only_prompts_with_something_to_count_are_counted():

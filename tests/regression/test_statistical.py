@@ -292,3 +292,16 @@ def test_false_alarms_of_a_whole_check_stay_below_five_percent() -> None:
             sides.append(baseline(*made))
         alarms += judge(*sides, rule).exit_code
     assert alarms <= 34
+
+
+def test_the_same_text_under_two_ids_is_tested_as_one_prompt() -> None:
+    """40 prompts of 20 texts: the standard error, and with it every bound, is that of 20."""
+    twice = of_values(
+        "distinct_2", [value for value in BEFORE for _ in "ab"], [value for value in FALLEN for _ in "ab"]
+    )
+    hashes = {f"p{at:03d}": f"text {at // 2}" for at in range(40)}
+    sides = replace(twice[0], prompts={"some": hashes}), replace(twice[1], prompts={"some": hashes})
+    found = only(judged(sides, statistical("distinct_2", 0.1)))
+    assert (found.outcome, found.n, found.worsening) == ("regression", 40, pytest.approx(0.2))
+    assert found.low == pytest.approx(0.2 - T95 * ERROR, abs=1e-6)
+    assert found.high == pytest.approx(0.2 + T95 * ERROR, abs=1e-6)

@@ -3,6 +3,7 @@ the old tables."""
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import pytest
 
 from decodebench.errors import ConfigError, DecodebenchError
 from decodebench.metrics import METRICS
+from decodebench.metrics.corpus import text_clusters
 from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Reading
 from decodebench.report.comparison import compare, to_frame
 from decodebench.report.folder import load
 from decodebench.scoring.run import score_run
 from decodebench.store.tables import read_records, schema, write_json, write_records
-from sample_run import unscored
+from sample_run import generation, pages, unscored
 
 KINDS = {"measurements": Measurement, "curves": CurvePoint, "differences": Difference, "ranking": Rank}
 STORED: dict[str, type] = {"generations": Generation, "references": Generation, "readings": Reading}
@@ -225,3 +227,68 @@ def test_a_cell_stored_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DecodebenchError, match="cell g0: prompt 'p00', sample 0 is stored 2 times; allowed: 1"):
         score_run(folder)
     assert not tables(folder)
+
+
+def doubled(folder: Path, out: Path) -> Path:
+    """The same run, each prompt under two ids: texts and readings twice."""
+    shutil.copytree(folder, out)
+    for name, kind in STORED.items():
+        records = read_records(out / f"{name}.parquet", kind)
+        both = [replace(each, prompt_id=f"{each.prompt_id}{suffix}") for each in records for suffix in ("a", "b")]
+        write_records(out / f"{name}.parquet", kind, both)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["prompts"]["seed_ko"]["count"] = 24
+    write_json(out / "manifest.json", manifest)
+    return out
+
+
+def test_the_same_text_under_two_ids_is_said_and_tells_nothing_new(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Intervals were narrower by the root of 2 and p values squared, and nothing was said."""
+    once = unscored(tmp_path / "once")
+    twice = doubled(once, tmp_path / "twice")
+    score_run(once)
+    assert json.loads((once / "manifest.json").read_text())["prompt_clusters"] == {}
+    assert not caplog.messages
+    score_run(twice)
+    said = "24 prompts have 12 different texts; intervals and tests take those of one text as one"
+    assert caplog.messages == [f"prompts seed_ko: {said}"]
+    for page in pages(twice):
+        assert "24 prompts, 12 different texts (intervals and tests take prompts of one text as one)" in page
+    assert "different texts" not in "".join(pages(once))
+
+    a, b = measured(once), measured(twice)
+    whole_sets = {metric.name for metric in METRICS if metric.level == "corpus"}
+    compared = 0
+    for key, single in a.items():
+        # What is counted over a set is another value where the set has its texts twice.
+        if single.value is None or key[1].split("_first")[0] in whole_sets or key[1].endswith("_w1"):
+            continue
+        assert (b[key].value, b[key].n) == (pytest.approx(single.value), 2 * single.n), key
+        if single.ci_low is not None:
+            compared += 1
+            assert (b[key].ci_low, b[key].ci_high) == pytest.approx((single.ci_low, single.ci_high)), key
+    assert compared > 100
+    one, two = (
+        {d.metric: d for d in read_records(folder / "differences.parquet", Difference) if d.strategy == "top_p"}
+        for folder in (once, twice)
+    )
+    for metric in ("length", "rep_2", "distinct_1", "diversity"):
+        assert two[metric].n == 2 * one[metric].n
+        assert (two[metric].p, two[metric].ci_low) == pytest.approx((one[metric].p, one[metric].ci_low)), metric
+    ranks = [read_records(folder / "ranking.parquet", Rank) for folder in (once, twice)]
+    assert [r.mean_rank_low for r in ranks[1]] == pytest.approx([r.mean_rank_low for r in ranks[0]])
+    points = [read_records(folder / "curves.parquet", CurvePoint) for folder in (once, twice)]
+    ends = [[(p.curve, p.start, p.ci_low) for p in of if p.ci_low is not None] for of in points]
+    assert [end[:2] for end in ends[0]] == [end[:2] for end in ends[1]]
+    assert [end[2] for end in ends[1]] == pytest.approx([end[2] for end in ends[0]])
+
+
+def test_prompts_without_a_text_are_not_one_prompt() -> None:
+    """A file of texts may come without prompts: that nothing is known of them does not make them the same."""
+    texts = [generation("greedy", f"p{at}", prompt="") for at in range(3)]
+    assert len(set(text_clusters(texts).values())) == 3
+    same = [generation("greedy", f"p{at}", prompt="one") for at in range(3)]
+    assert len(set(text_clusters(same).values())) == 1
+    assert text_clusters(same)["p0"] != text_clusters([generation("greedy", "p0", prompt="One")])["p0"]

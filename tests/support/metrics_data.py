@@ -19,7 +19,7 @@ def generation(ids: Sequence[int] = (), **fields: Any) -> Generation:
         "seed": 0,
         "prompt_id": "p1",
         "sample": 0,
-        "prompt": "A",
+        "prompt": f"text of {fields.get('prompt_id', 'p1')}",
         "text": " ".join(map(str, ids)),
         "token_ids": tuple(ids),
         "token_logprobs": (-1.0,) * len(ids),

@@ -1,5 +1,6 @@
 """What a metric sees: the texts of one cell, by prompt, and what they are held against."""
 
+import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -60,12 +61,13 @@ class Text:
 class Corpus:
     """The texts of one cell, in a fixed order of prompts and samples, so that no value depends on the order of storage.
 
-    `prompts` has all that each prompt returned; `human` the references of the same prompts (None: there are none);
-    `vocabulary` the number of tokens that the model can choose from, None where it is not known; `unread` why a scorer
-    could not read the texts, where it tried.
+    `prompts` has all that each prompt returned; `clusters` the cluster of each prompt, for intervals; `human` the
+    references of the same prompts (None: there are none); `vocabulary` the number of tokens that the model can choose
+    from, None where it is not known; `unread` why a scorer could not read the texts, where it tried.
     """
 
     prompts: Mapping[str, tuple[Text, ...]]
+    clusters: Mapping[str, str]
     human: "Corpus | None" = None
     vocabulary: int | None = None
     unread: str | None = None
@@ -92,15 +94,18 @@ class Corpus:
         """The corpus as sets with one counted text for each prompt: the first samples, the second ones, and so on.
 
         A set of three samples for each prompt is no set of three times as many prompts: strategies with different
-        numbers of samples would differ for that alone. Prompts that lack some of the samples (they were too short for
-        leading units) are left out, so that all sets have the same prompts.
+        numbers of samples would differ for that alone. There are as many sets as all prompts have samples, so that all
+        sets have all prompts: what a prompt has more is left out (where others were too short for leading units, too).
         """
-        samples = max(map(len, self.counted.values()), default=0)
-        counted = {prompt_id: texts for prompt_id, texts in self.counted.items() if len(texts) == samples}
+        samples = min(map(len, self.counted.values()), default=0)
         return [
-            replace(self, prompts={prompt_id: (texts[at],) for prompt_id, texts in counted.items()})
+            replace(self, prompts={prompt_id: (texts[at],) for prompt_id, texts in self.counted.items()})
             for at in range(samples)
         ]
+
+    def clusters_of(self, prompt_ids: Iterable[str]) -> list[str]:
+        """The cluster of each of these prompts."""
+        return [self.clusters[prompt_id] for prompt_id in prompt_ids]
 
     @property
     def is_human(self) -> bool:
@@ -116,17 +121,31 @@ class Corpus:
         return replace(self, prompts={prompt_id: texts for prompt_id, texts in cut_.items() if texts})
 
 
+def text_clusters(generations: Iterable[Generation]) -> dict[str, str]:
+    """The cluster of each prompt: the hash of its text, since the same text under two ids is one prompt twice.
+
+    A prompt without a text (a text of a file may come without its prompt) is a cluster of its own, by its id.
+    """
+    return {
+        each.prompt_id: hashlib.sha256(each.prompt.encode("utf-8", "surrogatepass")).hexdigest()
+        if each.prompt
+        else each.prompt_id
+        for each in generations
+    }
+
+
 def corpus(
     generations: Sequence[Generation],
     *,
     unit: Unit = "tokens",
     readings: Iterable[Reading] = (),
+    clusters: Mapping[str, str] | None = None,
     human: Corpus | None = None,
     vocabulary: int | None = None,
     unread: str | None = None,
     rules: Rules | None = None,
 ) -> Corpus:
-    """The corpus of one cell's records."""
+    """The corpus of one cell's records. `clusters` has the cluster of each prompt; None: those of `text_clusters`."""
     read = {(reading.prompt_id, reading.sample): reading for reading in readings}
     prompts: dict[str, list[Text]] = {}
     ordered = sorted(generations, key=lambda g: (g.prompt_id, g.sample))
@@ -140,6 +159,7 @@ def corpus(
         prompts.setdefault(generation.prompt_id, []).append(text)
     return Corpus(
         prompts={prompt_id: tuple(texts) for prompt_id, texts in prompts.items()},
+        clusters=text_clusters(generations) if clusters is None else clusters,
         human=human,
         vocabulary=vocabulary,
         unread=unread,

@@ -84,7 +84,9 @@ def _points(curve: Curve, texts: Corpus, unit: Unit) -> list[CurvePoint]:
         sums_PB[prompt, : len(sums_B)], counts_PB[prompt, : len(counts_B)] = sums_B, counts_B
     means = [sums_P[n_P > 0] / n_P[n_P > 0] for sums_P, n_P in zip(sums_PB.T, counts_PB.T, strict=True)]
     there = [at for at, values in enumerate(means) if len(values)]
-    intervals = ratio_intervals([(means[at][:, None], identity) for at in there])
+    clusters = texts.clusters_of(texts.counted)
+    of = [[clusters[prompt] for prompt in np.flatnonzero(counts_PB[:, at])] for at in there]
+    intervals = ratio_intervals([(means[at][:, None], identity) for at in there], of)
     counted_in = unit if curve.by_unit else "tokens"
     return [
         _point(curve, texts, counted_in, at * width, (at + 1) * width, means[at], interval)

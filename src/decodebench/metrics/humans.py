@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -15,13 +16,17 @@ MAUVE_TEXTS = 5000
 """The texts on each side in Pillutla et al. 2021; with fewer, MAUVE comes with a warning."""
 MAUVE_MIN_TEXTS = 20
 """k-means gets a tenth as many clusters as the smaller side has texts: below 20 there is nothing to compare."""
+MAUVE_CLUSTERINGS = 5
+"""k-means begins at random places, and its histograms with it: Pillutla et al. 2021 average over 5 of them, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mauve:
-    """MAUVE, 0 to 1, high is close; `reason` says why `value` is None, or why to distrust it."""
+    """MAUVE, 0 to 1, high is close: the mean over several clusterings, and the standard deviation of one of them, their
+    `spread`. `reason` says why `value` is None, or why to distrust it."""
 
     value: float | None
+    spread: float | None = None
     reason: str | None = None
 
 
@@ -59,8 +64,9 @@ def mauve(features_p_ND: Array, features_q_ND: Array, seed: int = 25) -> Mauve:
     By mauve-text with its defaults: rows scaled to norm 1, PCA to 90% of the variance, k-means with a tenth as many
     clusters as the smaller side has texts, divergences scaled by 5. Equal histograms are 1 by definition (the library
     says 0.75 to some of them: its area has ties there). It depends on the number of texts: compare equal numbers only.
-    The same features and seed give the same value. No value, with the reason, for fewer than 20 texts on a side, for
-    features that are not finite, and without the extra `mauve`. A warning for fewer than 5,000.
+    It is the mean over 5 clusterings, from `seed` on, of the rows in an order of their own (by their numbers): the same
+    features and seed give the same value, in whatever order the texts come. No value, with the reason, for fewer than
+    20 texts on a side, for features that are not finite, and without the extra `mauve`. A warning for fewer than 5,000.
     """
     fewest = min(len(features_p_ND), len(features_q_ND))
     if fewest < MAUVE_MIN_TEXTS:
@@ -73,10 +79,13 @@ def mauve(features_p_ND: Array, features_q_ND: Array, seed: int = 25) -> Mauve:
         return Mauve(value=None, reason="mauve-text is not installed: pip install 'decodebench[mauve]'")
     with warnings.catch_warnings(), _silent_stderr():
         warnings.simplefilter("ignore")  # PCA warns where all features are equal
-        found = compute_mauve(p_features=features_p_ND, q_features=features_q_ND, seed=seed)
-    value = 1.0 if np.array_equal(found.p_hist, found.q_hist) else min(1.0, float(found.mauve))
+        p_ND, q_ND = (side_ND[np.lexsort(side_ND.T)] for side_ND in (features_p_ND, features_q_ND))
+        clusterings = [
+            compute_mauve(p_features=p_ND, q_features=q_ND, seed=seed + further) for further in range(MAUVE_CLUSTERINGS)
+        ]
+    values = [1.0 if np.array_equal(each.p_hist, each.q_hist) else min(1.0, float(each.mauve)) for each in clusterings]
     few = f"{fewest} texts on a side: with fewer than the {MAUVE_TEXTS} of Pillutla et al. 2021 MAUVE is biased"
-    return Mauve(value=value, reason=few if fewest < MAUVE_TEXTS else None)
+    return Mauve(value=fmean(values), spread=stdev(values), reason=few if fewest < MAUVE_TEXTS else None)
 
 
 @contextmanager

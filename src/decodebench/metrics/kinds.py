@@ -92,14 +92,14 @@ class Metric(MetricRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetValue:
-    """A metric of a whole set, ready to be taken of some of its prompts: `of` gets their places, 0 to `prompts` - 1.
+    """A metric of a whole set, ready to be taken of some of its prompts: `of` gets their places in `prompt_ids`.
 
     `n` is how many of them have anything to add (an n-gram, a character, an embedding).
     `subsets` is for how many of them there is time; `no_interval` says why it is not taken of any.
     """
 
     of: Callable[[Index], float | None]
-    prompts: int
+    prompt_ids: tuple[str, ...]
     n: int
     subsets: int = SUBSETS
     no_interval: str | None = None

@@ -143,17 +143,21 @@ def _of_set(blank: Scored, metric: SetMetric, texts: Corpus, missing: str, subse
         values = [value for one in ready if (value := one.of(prompts)) is not None]
         return fmean(values) if len(values) == len(ready) else None
 
-    prompts, n = ready[0].prompts, min(one.n for one in ready)
-    value = of(np.arange(prompts))
+    prompt_ids, n = ready[0].prompt_ids, min(one.n for one in ready)
+    value = of(np.arange(len(prompt_ids)))
     if value is None or not math.isfinite(value):
         return replace(blank, reason=missing)
-    scored = replace(blank, value=value, n=n, prompt_ids=tuple(texts.sets()[0].prompts))
-    if ready[0].no_interval is not None or not subsets:
-        return replace(scored, interval=no_interval(ready[0].no_interval or "not asked for"))
+    scored = replace(blank, value=value, n=n, prompt_ids=prompt_ids)
+    why_none = dict.fromkeys(one.no_interval for one in ready if one.no_interval is not None)
+    if why_none or not subsets:
+        return replace(scored, interval=no_interval("; ".join(why_none) or "not asked for"))
+    clusters = texts.clusters_of(prompt_ids)
     if n < MIN_PROMPTS:
-        few = Subsampled(values_S=np.empty(0), prompts=prompts, reason=too_few(n).reason)
+        few = Subsampled(
+            values_S=np.empty(0), prompts=len(prompt_ids), clusters=len(set(clusters)), reason=too_few(n).reason
+        )
         return replace(scored, subsets=few)
-    return replace(scored, subsets=subsample(of, prompts, ready[0].subsets))
+    return replace(scored, subsets=subsample(of, len(prompt_ids), ready[0].subsets, clusters))
 
 
 def set_value(rows_PK: Array, finish: Finish, missing: str) -> tuple[float | None, str | None]:
@@ -180,10 +184,11 @@ def _with_intervals(scored: Sequence[Scored], texts: Corpus) -> list[Scored]:
         elif isinstance(each.metric, Metric) and each.rows_PK is not None:
             # A share of all or none has no spread to resample; that all samples of a prompt agree is the worst case.
             if each.metric.share and (one_text or each.value in (0, 1)):
-                found[at] = share_interval(round(each.rows_PK.sum()), each.n)
+                found[at] = share_interval(each.rows_PK.sum(), each.n, texts.clusters_of(each.prompt_ids))
             else:
                 ratios[at] = each.rows_PK, each.metric.finish
-    found |= dict(zip(ratios, ratio_intervals(list(ratios.values())), strict=True))
+    clusters = [texts.clusters_of(scored[at].prompt_ids) for at in ratios]
+    found |= dict(zip(ratios, ratio_intervals(list(ratios.values()), clusters), strict=True))
     return [replace(each, interval=found.get(at, each.interval)) for at, each in enumerate(scored)]
 
 

@@ -56,6 +56,7 @@ BETWEEN: tuple[AnyMetric, ...] = (
     SetMetric(
         name="compression_ratio",
         direction="lower",
+        version="2",
         group="the whole set",
         prepare=sets.compression,
         missing="the texts are all empty",
@@ -63,6 +64,7 @@ BETWEEN: tuple[AnyMetric, ...] = (
     SetMetric(
         name="vendi",
         direction="higher",
+        version="2",
         group="the whole set",
         unit="texts",
         prepare=sets.vendi,
@@ -76,6 +78,7 @@ HUMAN: tuple[AnyMetric, ...] = (
     SetMetric(
         name="mauve",
         direction="higher",
+        version="2",
         group=HUMAN_GROUP,
         prepare=sets.mauve,
         needs=("human", "reading"),

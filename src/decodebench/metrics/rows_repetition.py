@@ -81,6 +81,7 @@ def set_distinct(n: int) -> SetMetric:
     return SetMetric(
         name=f"set_distinct_{n}",
         direction="higher",
+        version="2",
         group="the whole set",
         prepare=partial(sets.distinct, n=n),
         missing=f"no text has {n} {{unit}}",
@@ -131,6 +132,7 @@ REPETITION: tuple[AnyMetric, ...] = (
     SetMetric(
         name="ead",
         direction="higher",
+        version="2",
         group="the whole set",
         prepare=sets.ead,
         missing="no text has a token",
@@ -140,6 +142,7 @@ REPETITION: tuple[AnyMetric, ...] = (
     SetMetric(
         name="zipf",
         direction="none",
+        version="2",
         group="the whole set",
         prepare=sets.zipf,
         missing="no two ranks of {unit} to compare",

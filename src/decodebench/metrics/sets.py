@@ -18,7 +18,7 @@ FEW_SUBSETS = 20
 def distinct(corpus: Corpus, *, n: int) -> SetValue:
     """Unique n-grams of all texts / n-grams of all texts (Li et al. 2016)."""
     grams = repetition.NgramSet(_units(corpus), n)
-    return SetValue(of=grams.distinct, prompts=len(corpus.counted), n=grams.prompts)
+    return SetValue(of=grams.distinct, prompt_ids=tuple(corpus.counted), n=grams.prompts)
 
 
 def ead(corpus: Corpus) -> SetValue | str:
@@ -32,7 +32,7 @@ def ead(corpus: Corpus) -> SetValue | str:
         unique, total = grams.counts(prompts)
         return repetition.ead(unique, total, vocabulary)
 
-    return SetValue(of=of, prompts=len(corpus.counted), n=grams.prompts)
+    return SetValue(of=of, prompt_ids=tuple(corpus.counted), n=grams.prompts)
 
 
 def zipf(corpus: Corpus) -> SetValue:
@@ -42,7 +42,7 @@ def zipf(corpus: Corpus) -> SetValue:
     def of(prompts: Index) -> float | None:
         return repetition.zipf_exponent(grams.frequencies(prompts))
 
-    return SetValue(of=of, prompts=len(corpus.counted), n=grams.prompts)
+    return SetValue(of=of, prompt_ids=tuple(corpus.counted), n=grams.prompts)
 
 
 def compression(corpus: Corpus) -> SetValue:
@@ -52,7 +52,7 @@ def compression(corpus: Corpus) -> SetValue:
     def of(prompts: Index) -> float | None:
         return spread.compression_ratio([text for prompt in prompts for text in texts[prompt]])
 
-    return SetValue(of=of, prompts=len(texts), n=sum(map(any, texts)), subsets=FEW_SUBSETS)
+    return SetValue(of=of, prompt_ids=tuple(corpus.counted), n=sum(map(any, texts)), subsets=FEW_SUBSETS)
 
 
 def embeddings(texts: Iterable[Text]) -> Array:
@@ -70,12 +70,12 @@ def vendi(corpus: Corpus) -> SetValue | str:
     def of(prompts: Index) -> float | None:
         return spread.vendi_score(_stacked([rows[prompt] for prompt in prompts]))
 
-    return SetValue(of=of, prompts=len(rows), n=sum(len(row) > 0 for row in rows), subsets=FEW_SUBSETS)
+    return SetValue(of=of, prompt_ids=tuple(corpus.counted), n=sum(len(row) > 0 for row in rows), subsets=FEW_SUBSETS)
 
 
 def mauve(corpus: Corpus) -> SetValue | str:
     """MAUVE between texts and human references, on the scorer's embeddings (humans.mauve); not taken of subsets."""
-    ours, theirs = _beside_human(corpus)
+    prompt_ids, ours, theirs = _beside_human(corpus)
     human_ND, ours_ND = (_stacked([embeddings(texts) for texts in side]) for side in (theirs, ours))
     fewest = min(len(human_ND), len(ours_ND))
     if fewest < MAUVE_LEAST:
@@ -83,12 +83,15 @@ def mauve(corpus: Corpus) -> SetValue | str:
     found = humans.mauve(human_ND, ours_ND)
     if found.value is None:
         return str(found.reason)
-    return SetValue(of=lambda prompts: found.value, prompts=len(ours), n=len(ours), no_interval=found.reason)
+    told = f"the mean of {humans.MAUVE_CLUSTERINGS} clusterings that differ by {found.spread:.2g} (standard deviation)"
+    no_interval = told if found.reason is None else f"{told}; {found.reason}"
+    return SetValue(of=lambda prompts: found.value, prompt_ids=prompt_ids, n=len(ours), no_interval=no_interval)
 
 
 def human_distance(corpus: Corpus, *, per_text: Callable[[Text], Stats | None]) -> SetValue | str:
     """1-Wasserstein distance of the texts' values from those of the human references of the same prompts."""
-    ours, theirs = ([_values(texts, per_text) for texts in side] for side in _beside_human(corpus))
+    prompt_ids, *sides = _beside_human(corpus)
+    ours, theirs = ([_values(texts, per_text) for texts in side] for side in sides)
     if not all(np.isfinite(values).all() for values in (*ours, *theirs)):
         return "not a finite number for every text"
 
@@ -97,14 +100,14 @@ def human_distance(corpus: Corpus, *, per_text: Callable[[Text], Stats | None]) 
         return humans.distribution_distance(a, b)
 
     n = min(sum(len(values) > 0 for values in side) for side in (ours, theirs)) if ours else 0
-    return SetValue(of=of, prompts=len(ours), n=n)
+    return SetValue(of=of, prompt_ids=prompt_ids, n=n)
 
 
-def _beside_human(corpus: Corpus) -> tuple[list[Sequence[Text]], list[Sequence[Text]]]:
-    """The counted texts of the prompts that have references, and these references."""
+def _beside_human(corpus: Corpus) -> tuple[tuple[str, ...], list[Sequence[Text]], list[Sequence[Text]]]:
+    """The prompts that have references, their counted texts, and these references."""
     human = corpus.human.counted if corpus.human is not None else {}
-    shared = [prompt_id for prompt_id in corpus.counted if prompt_id in human]
-    return [corpus.counted[prompt_id] for prompt_id in shared], [human[prompt_id] for prompt_id in shared]
+    shared = tuple(prompt_id for prompt_id in corpus.counted if prompt_id in human)
+    return shared, [corpus.counted[prompt_id] for prompt_id in shared], [human[prompt_id] for prompt_id in shared]
 
 
 def _values(texts: Sequence[Text], per_text: Callable[[Text], Stats | None]) -> Array:

@@ -24,6 +24,10 @@ _COMPATIBLE: Mapping[str, Metric] = {
 """The metrics that the script of SimCTG counts without the last n-gram of each text."""
 
 
+DISTANCE_VERSION = "2"
+"""Of the distances themselves, behind the version of what they are distances of."""
+
+
 def chosen(config: MetricsConfig) -> tuple[AnyMetric, ...]:
     """METRICS as a run asks for them: those that a published script counts otherwise under a name of their own."""
     if config.compat is None:
@@ -49,7 +53,7 @@ def distance_from_human(metric: Metric) -> SetMetric:
         direction="lower",
         group=HUMAN_GROUP,
         unit=metric.unit,
-        version=metric.version,
+        version=f"{metric.version}.{DISTANCE_VERSION}",
         prepare=partial(sets.human_distance, per_text=metric.per_text),
         missing=f"{metric.missing}, or none of people's does",
         needs=("human", *metric.needs),

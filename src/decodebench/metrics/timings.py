@@ -70,10 +70,11 @@ TIMING_METRICS: tuple[TimingMetric, ...] = (
 )
 
 
-def score_timings(timings: Sequence[Timing]) -> list[Scored]:
+def score_timings(timings: Sequence[Timing], clusters: Mapping[str, str] | None = None) -> list[Scored]:
     """Every metric of TIMING_METRICS, in its order, for the timed calls of ONE cell; no calls, no metrics.
 
-    `n` counts the prompts that gave a value. Raises StoreError for rows of several cells.
+    `n` counts the prompts that gave a value; `clusters` has the cluster of each prompt, where one has others in it.
+    Raises StoreError for rows of several cells.
     """
     if not timings:
         return []
@@ -83,7 +84,7 @@ def score_timings(timings: Sequence[Timing]) -> list[Scored]:
     prompts: dict[str, list[Timing]] = {}
     for timing in sorted(timings, key=lambda t: (t.prompt_id, t.round)):
         prompts.setdefault(timing.prompt_id, []).append(timing)
-    return [_score_one(metric, prompts) for metric in TIMING_METRICS]
+    return [_score_one(metric, prompts, clusters or {}) for metric in TIMING_METRICS]
 
 
 def measure_timings(timings: Sequence[Timing]) -> list[Measurement]:
@@ -91,7 +92,7 @@ def measure_timings(timings: Sequence[Timing]) -> list[Measurement]:
     return [scored.measurement(timings[0]) for scored in score_timings(timings)]
 
 
-def _score_one(metric: TimingMetric, prompts: Mapping[str, Sequence[Timing]]) -> Scored:
+def _score_one(metric: TimingMetric, prompts: Mapping[str, Sequence[Timing]], clusters: Mapping[str, str]) -> Scored:
     blank = Scored(metric=metric, name=metric.name, unit=metric.unit)
     readings = {
         prompt_id: values
@@ -112,7 +113,7 @@ def _score_one(metric: TimingMetric, prompts: Mapping[str, Sequence[Timing]]) ->
         blank,
         value=float(rows_PK.mean()),
         n=len(readings),
-        interval=mean_interval(rows_PK[:, 0].tolist()),
+        interval=mean_interval(rows_PK[:, 0].tolist(), [clusters.get(prompt_id, prompt_id) for prompt_id in readings]),
         prompt_ids=tuple(readings),
         rows_PK=rows_PK,
     )

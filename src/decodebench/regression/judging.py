@@ -43,7 +43,8 @@ def _findings(tasks: Sequence[Task], matched: Matched, baseline: Baseline, run: 
         if task.rule.kind == "exact" and task.pair.run is not None
     }
     tested = [task for task in tasks if task.rule.kind == "statistical" and task.pair.run is not None]
-    statistical = statistical_findings(tested, frozenset(exact))
+    # The hash of a prompt's text is its cluster: the same text under two ids is one prompt twice.
+    statistical = statistical_findings(tested, frozenset(exact), baseline.prompts)
     arms = {pair.key: pair for pair in matched.pairs}
     for pair in matched.pairs:
         if pair.key in exact:

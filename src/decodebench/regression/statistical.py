@@ -53,9 +53,12 @@ class Tested:
         return abs(change) if self.preference == "both" else (0.0 - change if self.preference == "higher" else change)
 
 
-def statistical_findings(tasks: Sequence[Task], judged_exactly: frozenset[Key]) -> list[Finding]:
-    """One finding for each task. Arms whose tokens an exact rule has judged already are only told of (`warn`)."""
-    first = [_look(task) for task in tasks]
+def statistical_findings(
+    tasks: Sequence[Task], judged_exactly: frozenset[Key], clusters: Mapping[str, Mapping[str, str]]
+) -> list[Finding]:
+    """One finding for each task; `clusters` has the cluster of each prompt, by prompt set. Arms whose tokens an exact
+    rule has judged already are only told of (`warn`)."""
+    first = [_look(task, clusters.get(task.pair.key[1], {})) for task in tasks]
     tested = iter(_family([each for each in first if isinstance(each, Tested)]))
     findings = [next(tested) if isinstance(each, Tested) else each for each in first]
     return [
@@ -105,7 +108,7 @@ def _rows(arm: BaselineArm, name: str, prompt_ids: Sequence[str]) -> Array:
     return rows_PK
 
 
-def _look(task: Task) -> Finding | Tested:
+def _look(task: Task, clusters: Mapping[str, str]) -> Finding | Tested:
     """What can be said without a test, else what is to be tested."""
     pair, name, rule = task.pair, task.metric, task.rule
     if pair.run is None:
@@ -123,7 +126,7 @@ def _look(task: Task) -> Finding | Tested:
     values: dict[str, Any] = {"baseline": float(finish(*b_PK.mean(axis=0))), "value": float(finish(*a_PK.mean(axis=0)))}
     if before.rows.keys() == now.rows.keys() and np.array_equal(a_PK, b_PK):
         return _finding(task, "pass", "equal for every prompt", n=len(shared), **values)
-    estimate = paired(a_PK, b_PK, finish)
+    estimate = paired(a_PK, b_PK, finish, [clusters.get(prompt_id, prompt_id) for prompt_id in shared])
     if estimate.reason is not None:
         return _finding(task, "cannot tell", estimate.reason, n=len(shared), **values)
     margin = allowed_worsening(rule, before, draws=not pair.baseline.is_search)

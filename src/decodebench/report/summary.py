@@ -14,7 +14,7 @@ def opening(manifest: Mapping[str, Any]) -> str:
     """What was run, on one line: `gemma3_270m: 268 M parameters, cpu float32 · seed_ko: 2 prompts`."""
     models, sets = manifest.get("models") or {}, manifest.get("prompts") or {}
     parts = [(name, [*_size(model), *_where(model)]) for name, model in models.items()]
-    parts += [(name, [_count(each)] if "count" in each else []) for name, each in sets.items()]
+    parts += [(name, list(_count(manifest, name))) for name in sets]
     return " · ".join(f"{name}: {', '.join(known)}" if known else name for name, known in parts)
 
 
@@ -61,20 +61,22 @@ def _where(model: Mapping[str, Any]) -> Iterator[str]:
 
 def prompt_sets(manifest: Mapping[str, Any]) -> Facts:
     """One line for each prompt set."""
-    sets = (manifest.get("prompts") or {}).items()
-    return [(name, ", ".join(_prompt_set(each))) for name, each in sets]
+    return [(name, ", ".join(_prompt_set(manifest, name))) for name in manifest.get("prompts") or {}]
 
 
-def _prompt_set(each: Mapping[str, Any]) -> Iterator[str]:
-    if each.get("count") is not None:
-        yield _count(each)
+def _prompt_set(manifest: Mapping[str, Any], name: str) -> Iterator[str]:
+    each = manifest["prompts"][name]
+    yield from _count(manifest, name)
     yield f"template {each['template']!r}" if each.get("template") else "no template"
     if digest := each.get("sha256"):
         yield f"sha256 {str(digest)[:12]}"
 
 
-def _count(each: Mapping[str, Any]) -> str:
-    return f"{each['count']} prompt{'' if each['count'] == 1 else 's'}"
+def _count(manifest: Mapping[str, Any], name: str) -> Iterator[str]:
+    if (count := manifest["prompts"][name].get("count")) is not None:
+        yield f"{count} prompt{'' if count == 1 else 's'}"
+    if (clusters := (manifest.get("prompt_clusters") or {}).get(name)) is not None:
+        yield f"{clusters} different texts (intervals and tests take prompts of one text as one)"
 
 
 def work(run: Run) -> Facts:

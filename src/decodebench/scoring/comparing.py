@@ -5,7 +5,7 @@ each prompt, since the prompt is the unit.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -112,18 +112,23 @@ def _mean_subsets(seeds: Sequence[Scored]) -> Subsampled | None:
         return None
     first, _ = found[0]
     values_S = np.mean([subsets.values_S for subsets, _ in found], axis=0)
-    return Subsampled(values_S=values_S, prompts=first.prompts, reason=first.reason)
+    return replace(first, values_S=values_S)
 
 
 class Arms:
-    """The arms of a run, by model and prompt set, in the order of the manifest."""
+    """The arms of a run, by model and prompt set, in the order of the manifest; `clusters` has the cluster of each
+    prompt of a set."""
 
     def __init__(self) -> None:
         self.sets: dict[Names, dict[str, Arm]] = {}
+        self.clusters: dict[Names, dict[str, str]] = {}
 
-    def add(self, entry: Mapping[str, Any], scored: Sequence[Scored]) -> None:
-        """What was measured of the cell of this entry of the manifest."""
+    def add(
+        self, entry: Mapping[str, Any], scored: Sequence[Scored], clusters: Mapping[str, str] | None = None
+    ) -> None:
+        """What was measured of the cell of this entry of the manifest; a prompt without a cluster is its own."""
         arms = self.sets.setdefault((entry["model"], entry["prompts"]), {})
+        self.clusters.setdefault((entry["model"], entry["prompts"]), {}).update(clusters or {})
         arm = arms.setdefault(entry["strategy"], Arm(strategy=entry["strategy"]))
         arm.seeds.append({each.name: each for each in scored})
 
@@ -143,11 +148,13 @@ def differences(arms: Arms, against: str | None, *, failed: Sequence[str] = ()) 
         if control not in of_set or not others:
             continue
         for name in dict.fromkeys(name for seed in of_set[control].seeds for name in seed):
-            found += _of_metric(name, model, prompts, of_set[control], others)
+            found += _of_metric(name, model, prompts, of_set[control], others, arms.clusters[model, prompts])
     return found
 
 
-def _of_metric(name: str, model: str, prompts: str, control: Arm, others: Sequence[Arm]) -> list[Difference]:
+def _of_metric(
+    name: str, model: str, prompts: str, control: Arm, others: Sequence[Arm], clusters: Mapping[str, str]
+) -> list[Difference]:
     """One metric: a family of comparisons, corrected together."""
     base = control.pooled(name)
     assert base is not None
@@ -156,7 +163,7 @@ def _of_metric(name: str, model: str, prompts: str, control: Arm, others: Sequen
     measured = {strategy: pooled for strategy, pooled in found.items() if strategy != HUMAN or pooled.value is not None}
     if base.value is None and all(pooled.value is None for pooled in measured.values()):
         return []  # there is nothing to compare, and the measurements say why
-    compared = compare([_estimate(pooled, base) for pooled in measured.values()], base.direction)
+    compared = compare([_estimate(pooled, base, clusters) for pooled in measured.values()], base.direction)
     return [
         Difference(
             model=model,
@@ -182,7 +189,7 @@ def _of_metric(name: str, model: str, prompts: str, control: Arm, others: Sequen
     ]
 
 
-def _estimate(one: Pooled, other: Pooled) -> Estimate:
+def _estimate(one: Pooled, other: Pooled, clusters: Mapping[str, str]) -> Estimate:
     """One arm minus the other: over the prompts of both, or over the same subsets of them."""
     if one.value is None or other.value is None:
         return _untold(one.reason or other.reason or "no value")
@@ -191,7 +198,7 @@ def _estimate(one: Pooled, other: Pooled) -> Estimate:
         if not shared:
             return _untold("the two have no prompt in common")
         a_PK, b_PK = (np.array([side.rows[prompt_id] for prompt_id in shared]) for side in (one, other))
-        return paired(a_PK, b_PK, one.finish)
+        return paired(a_PK, b_PK, one.finish, [clusters.get(prompt_id, prompt_id) for prompt_id in shared])
     value = one.value - other.value
     if one.subsets is None or other.subsets is None:
         return _untold("a value of the whole set, not taken of the same parts of it", value)
@@ -214,7 +221,7 @@ def ranking(arms: Arms, rank_by: Sequence[str] | None) -> list[Rank]:
         competing = [arm for strategy, arm in of_set.items() if strategy != HUMAN]
         names = _chosen(competing, rank_by)
         if len(competing) > 1 and names:
-            found += _ranks(model, prompts, competing, names)
+            found += _ranks(model, prompts, competing, names, arms.clusters[model, prompts])
     return found
 
 
@@ -242,7 +249,9 @@ def _value(arm: Arm, name: str) -> float | None:
     return None if pooled is None else pooled.value
 
 
-def _ranks(model: str, prompts: str, arms: Sequence[Arm], names: Sequence[str]) -> list[Rank]:
+def _ranks(
+    model: str, prompts: str, arms: Sequence[Arm], names: Sequence[str], clusters: Mapping[str, str]
+) -> list[Rank]:
     pooled_AM = [[arm.pooled(name) for name in names] for arm in arms]
     directions = [next(p.direction for p in column if p is not None) for column in zip(*pooled_AM, strict=True)]
     values_AM = np.array([[np.nan if p is None or p.value is None else p.value for p in row] for row in pooled_AM])
@@ -255,6 +264,7 @@ def _ranks(model: str, prompts: str, arms: Sequence[Arm], names: Sequence[str]) 
                     for p, prompt_id in enumerate(prompt_ids):
                         if prompt_id in pooled.rows:
                             values_PAM[p, a, m] = pooled.finish(*pooled.rows[prompt_id])
+    places = standings(values_PAM, directions, [clusters.get(prompt_id, prompt_id) for prompt_id in prompt_ids])
     return [
         Rank(
             model=model,
@@ -272,7 +282,5 @@ def _ranks(model: str, prompts: str, arms: Sequence[Arm], names: Sequence[str]) 
             n=place.n,
             reason=place.reason,
         )
-        for arm, front, place in zip(
-            arms, pareto_front(values_AM, directions), standings(values_PAM, directions), strict=True
-        )
+        for arm, front, place in zip(arms, pareto_front(values_AM, directions), places, strict=True)
     ]

@@ -3,6 +3,7 @@
 Needs no model. One cell is in memory at a time, and the human references beside it.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,6 +29,8 @@ from decodebench.metrics import (
 from decodebench.records import CellWarning, CurvePoint, Difference, Generation, Measurement, Rank, Reading, Timing
 from decodebench.scoring.comparing import Arms, differences, ranking
 from decodebench.store import cells_of, read_cell, read_manifest, read_records, write_csv, write_json, write_records
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,11 @@ def score_run(run_dir: Path, **changes: Any) -> list[Measurement]:
     }
     manifest = read_manifest(run_dir)
     before = [entry for entry in manifest.get("warnings", ()) if entry["metric"] is None]
-    told = {"metrics": asdict(scored.config), "warnings": before + [asdict(each) for each in scored.warnings]}
+    told = {
+        "metrics": asdict(scored.config),
+        "warnings": before + [asdict(each) for each in scored.warnings],
+        "prompt_clusters": _prompt_clusters(scored.arms),
+    }
     write_json(run_dir / "manifest.json", {**manifest, **told})
     for name, (kind, records) in tables.items():
         write_records(run_dir / f"{name}.parquet", kind, records)
@@ -77,19 +84,33 @@ def scored_run(run_dir: Path, **changes: Any) -> ScoredRun:
     arms = Arms()
     for entry, texts in _corpora(run_dir, manifest, config):
         scored = score(texts, config)
-        scored += score_timings([t for t in timings if t.cell == entry["id"]])
+        scored += score_timings([t for t in timings if t.cell == entry["id"]], texts.clusters)
         measurements += [each.measurement(texts.first) for each in scored]
         warnings += [
             CellWarning(warning=each.line, cells=(str(entry["id"]),), metric=each.metric)
             for each in broken_rules(texts)
         ]
         curves += measure_curves(texts, unit=config.unit)
-        arms.add(entry, scored)
+        arms.add(entry, scored, texts.clusters)
     missing = {entry["cell"] for entry in manifest["failed"]}
     failed = [entry["strategy"] for entry in manifest["cells"] if entry["id"] in missing]
     return ScoredRun(
         config=config, measurements=measurements, curves=curves, arms=arms, failed=failed, warnings=warnings
     )
+
+
+def _prompt_clusters(arms: Arms) -> dict[str, int]:
+    """How many clusters the prompts of a set come to, for the sets that have fewer clusters than prompts."""
+    sets = {prompts: of for (_, prompts), of in arms.clusters.items()}  # the same for every model
+    found = {prompts: len(set(of.values())) for prompts, of in sets.items() if len(set(of.values())) < len(of)}
+    for prompts, clusters in found.items():
+        log.warning(
+            "prompts %s: %d prompts have %d different texts; intervals and tests take those of one text as one",
+            prompts,
+            len(sets[prompts]),
+            clusters,
+        )
+    return found
 
 
 def metrics_config(manifest: Mapping[str, Any], **changes: Any) -> MetricsConfig:

@@ -1,10 +1,12 @@
 """What holds beyond the prompts at hand. In: values by prompt. Out: intervals, paired differences, ranks.
 
-The prompt is the unit everywhere: the samples of one prompt are not independent. Every random stream is fixed, so the
-same data gives the same numbers. docs/statistics.md says how well they hold. `intervals` of one number, `differences`
-of two (with Holm's correction), `ranking` of many; `subsampling` for what is no mean over prompts.
+The prompt is the unit everywhere: the samples of one prompt are not independent; where prompts depend on each other,
+it is a cluster of them (`clusters`). Every random stream is fixed, so the same data gives the same numbers.
+docs/statistics.md says how well they hold. `intervals` of one number, `differences` of two (with Holm's correction),
+`ranking` of many; `subsampling` for what is no mean over prompts.
 """
 
+from decodebench.stats.clusters import Clusters
 from decodebench.stats.differences import (
     ALPHA,
     POWER,
@@ -48,6 +50,7 @@ __all__ = [
     "SEED",
     "SUBSETS",
     "Array",
+    "Clusters",
     "Comparison",
     "Estimate",
     "Finish",

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from decodebench.records import Direction, Verdict
-from decodebench.stats.intervals import CONFIDENCE, MIN_PROMPTS, Array, Finish, too_few
+from decodebench.stats.clusters import Clusters, cluster_numbers
+from decodebench.stats.intervals import CONFIDENCE, MIN_PROMPTS, Array, Finish, by_cluster, too_few
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
@@ -27,7 +28,8 @@ Tail = Literal["both", "above", "below"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """One difference over `n` prompts. `df` are the degrees of freedom of `standard_error`; `changed` counts the
-    prompts that differ at all (None: not known). Where there is a `reason`, nothing can be said of it."""
+    prompts, or their clusters, that differ at all (None: not known). Where there is a `reason`, nothing can be said of
+    it."""
 
     value: float | None
     standard_error: float | None
@@ -54,8 +56,9 @@ class Comparison:
 
 
 def pseudo_values(rows_PK: Array, finish: Finish) -> Array:
-    """Jackknife pseudo-values of `finish(means of the columns)`, one for each of P > 1 prompts: P times the value minus
-    P - 1 times the value without the prompt (Tukey 1958; Miller 1974, "The jackknife: a review").
+    """Jackknife pseudo-values of `finish(means of the columns)`, one for each of P > 1 prompts (or clusters of
+    them): P times the value minus P - 1 times the value without the prompt (Tukey 1958; Miller 1974, "The jackknife: a
+    review").
 
     Of a plain mean they are the values themselves. NaN where the value without a prompt is undefined.
     """
@@ -67,33 +70,36 @@ def pseudo_values(rows_PK: Array, finish: Finish) -> Array:
     return np.asarray(prompts * whole - (prompts - 1) * without_P)
 
 
-def paired(a_PK: Array, b_PK: Array, finish: Finish) -> Estimate:
+def paired(a_PK: Array, b_PK: Array, finish: Finish, clusters: Clusters | None = None) -> Estimate:
     """`finish` of the means of a, minus that of b; rows belong to the same prompts, those with NaN in either are left
-    out. The standard error is that of the mean difference of the two's pseudo-values.
+    out. The standard error is that of the mean difference of the two's pseudo-values, over the clusters of the prompts.
 
-    Fewer than 10 prompts, or a metric that is undefined for all of them or for all but one: a reason.
+    Fewer than 10 clusters, or a metric that is undefined for all of them or for all but one: a reason.
     """
     shared_P = np.isfinite(a_PK).all(axis=1) & np.isfinite(b_PK).all(axis=1)
+    number_P = cluster_numbers(clusters, len(a_PK))[shared_P]
     a_PK, b_PK = a_PK[shared_P], b_PK[shared_P]
     n = len(a_PK)
     if not n:
         return Estimate(value=None, standard_error=None, n=0, df=0.0, reason="no prompt has both")
+    (a_CK, finish_C), (b_CK, _) = (by_cluster(side_PK, finish, number_P.tolist()) for side_PK in (a_PK, b_PK))
+    units = len(a_CK)
     with np.errstate(all="ignore"):
-        value = float(finish(*a_PK.mean(axis=0)) - finish(*b_PK.mean(axis=0)))
+        value = float(finish_C(*a_CK.mean(axis=0)) - finish_C(*b_CK.mean(axis=0)))
     if not math.isfinite(value):
         return Estimate(value=None, standard_error=None, n=n, df=0.0, reason="one of the two has no value")
-    if n < MIN_PROMPTS:
-        return Estimate(value=value, standard_error=None, n=n, df=0.0, reason=too_few(n).reason)
-    pseudo_a_P, pseudo_b_P = pseudo_values(a_PK, finish), pseudo_values(b_PK, finish)
-    error = float(np.std(pseudo_a_P - pseudo_b_P, ddof=1)) / math.sqrt(n)
+    if units < MIN_PROMPTS:
+        return Estimate(value=value, standard_error=None, n=n, df=0.0, reason=too_few(units, n).reason)
+    pseudo_a_C, pseudo_b_C = pseudo_values(a_CK, finish_C), pseudo_values(b_CK, finish_C)
+    error = float(np.std(pseudo_a_C - pseudo_b_C, ddof=1)) / math.sqrt(units)
     if not math.isfinite(error):
         return Estimate(
             value=value, standard_error=None, n=n, df=0.0, reason="without one of the prompts there is no value"
         )
-    if error <= ROUNDING * n * max(np.abs(pseudo_a_P).max(), np.abs(pseudo_b_P).max()):
+    if error <= ROUNDING * units * max(np.abs(pseudo_a_C).max(), np.abs(pseudo_b_C).max()):
         error = 0.0
-    changed = int((a_PK != b_PK).any(axis=1).sum())
-    return Estimate(value=value, standard_error=error, n=n, df=n - 1.0, changed=changed)
+    changed = int((a_CK != b_CK).any(axis=1).sum())
+    return Estimate(value=value, standard_error=error, n=n, df=units - 1.0, changed=changed)
 
 
 def t_p_values(value_M: Array, error_M: Array, df_M: Array, *, margin: float = 0.0, tail: Tail = "both") -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from decodebench.records import Direction
+from decodebench.stats.clusters import Clusters, cluster_numbers, cluster_sums
 from decodebench.stats.intervals import (
     CONFIDENCE,
     MIN_PROMPTS,
@@ -51,19 +52,21 @@ def pareto_front(values_AM: Array, directions: Sequence[Direction]) -> list[bool
     return [bool(front) for front in whole_A & ~dominated_A]
 
 
-def standings(values_PAM: Array, directions: Sequence[Direction]) -> list[Standing]:
+def standings(values_PAM: Array, directions: Sequence[Direction], clusters: Clusters | None = None) -> list[Standing]:
     """Strengths, mean ranks and ties of A strategies over P prompts and M metrics; NaN where a value is missing.
 
     Each prompt and metric is a match between every two strategies that have a value: the better one wins, equal values
-    give half a win to each. Raises ValueError for a metric without direction.
+    give half a win to each. Errors and intervals are over the clusters of the prompts. Raises ValueError for a metric
+    without direction.
     """
     better_PAM = values_PAM * _signs(directions)
+    number_P = cluster_numbers(clusters, len(values_PAM))
     wins_PAA = _wins(better_PAM)
-    met_PA: Mask = np.asarray((wins_PAA + wins_PAA.transpose(0, 2, 1)).any(axis=2))
-    n_A = met_PA.sum(axis=0)
-    strength_A, error_A = bradley_terry(wins_PAA[met_PA.any(axis=1)])
-    strengths = [_strength_interval(*one) for one in zip(strength_A, error_A, n_A.tolist(), strict=True)]
-    ranks, rank_intervals = _mean_ranks(better_PAM)
+    wins_CAA = cluster_sums(wins_PAA, number_P)
+    n_A, units_A = _met(wins_PAA).sum(axis=0).tolist(), _met(wins_CAA).sum(axis=0).tolist()
+    strength_A, error_A = bradley_terry(wins_CAA[_met(wins_CAA).any(axis=1)])
+    strengths = [_strength_interval(*one) for one in zip(strength_A, error_A, units_A, n_A, strict=True)]
+    ranks, rank_intervals = _mean_ranks(better_PAM, number_P)
     ties = tie_groups(
         [float(s) if n else None for s, n in zip(strength_A, n_A, strict=True)],
         strengths,
@@ -75,11 +78,16 @@ def standings(values_PAM: Array, directions: Sequence[Direction]) -> list[Standi
             mean_rank=ranks[a],
             mean_rank_interval=rank_intervals[a],
             tie=ties[a],
-            n=int(n_A[a]),
+            n=n_A[a],
             reason=strengths[a].reason or rank_intervals[a].reason,
         )
         for a in range(values_PAM.shape[1])
     ]
+
+
+def _met(wins_PAA: Array) -> Mask:
+    """Whether a strategy met another one in a prompt (or cluster), [P, A]."""
+    return np.asarray((wins_PAA + wins_PAA.transpose(0, 2, 1)).any(axis=2))
 
 
 def _signs(directions: Sequence[Direction]) -> Array:
@@ -101,7 +109,7 @@ def _wins(better_PAM: Array) -> Array:
 
 def bradley_terry(wins_PAA: Array) -> tuple[Array, Array]:
     """Strengths of the Bradley-Terry model (1952, "Rank analysis of incomplete block designs"): log odds, mean 0; and
-    their standard errors over prompts.
+    their standard errors over prompts (or clusters of them, whose wins are summed).
 
     Every two strategies are given one tied match more, so that one that won all its matches has a finite strength.
     Maximum likelihood by choix (I-LSR; Maystre and Grossglauser 2015). The matches of a prompt are not independent: the
@@ -134,18 +142,18 @@ def _each_tied_pair(arms: int) -> Array:
     return pairs_CAA
 
 
-def _strength_interval(strength: float, error: float, prompts: int) -> Interval:
+def _strength_interval(strength: float, error: float, units: int, prompts: int) -> Interval:
     from scipy.special import stdtrit
 
-    if not prompts:
+    if not units:
         return no_interval("met no other strategy")
-    if prompts < MIN_PROMPTS:
-        return too_few(prompts)
-    half = float(stdtrit(prompts - 1, (1 + CONFIDENCE) / 2)) * error
+    if units < MIN_PROMPTS:
+        return too_few(units, prompts)
+    half = float(stdtrit(units - 1, (1 + CONFIDENCE) / 2)) * error
     return Interval(low=float(strength - half), high=float(strength + half))
 
 
-def _mean_ranks(better_PAM: Array) -> tuple[list[float | None], list[Interval]]:
+def _mean_ranks(better_PAM: Array, number_P: npt.NDArray[np.intp]) -> tuple[list[float | None], list[Interval]]:
     """The rank of each strategy (1 is the best, equal values share the mean of their ranks), averaged over the metrics
     of a prompt, then over prompts; a prompt and metric counts where every strategy has a value."""
     from scipy.stats import rankdata
@@ -158,7 +166,8 @@ def _mean_ranks(better_PAM: Array) -> tuple[list[float | None], list[Interval]]:
         return [None] * arms, [no_interval("no prompt has a value of every strategy")] * arms
     kept_PAM = np.where(whole_PM[:, None], ranks_PAM, 0.0)[counted_P]
     ranks_PA = kept_PAM.sum(axis=2) / whole_PM[counted_P].sum(axis=1)[:, None]
-    intervals = ratio_intervals([(ranks_PA[:, [a]], identity) for a in range(arms)])
+    of = number_P[counted_P].tolist()
+    intervals = ratio_intervals([(ranks_PA[:, [a]], identity) for a in range(arms)], [of] * arms)
     return [float(rank) for rank in ranks_PA.mean(axis=0)], intervals
 
 

@@ -7,12 +7,13 @@ sample confidence regions based on subsamples under minimal assumptions") leaves
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
+from decodebench.stats.clusters import Clusters, cluster_numbers, count_clusters
 from decodebench.stats.differences import Estimate
 from decodebench.stats.intervals import CONFIDENCE, MIN_PROMPTS, SEED, Array, Interval, no_interval, too_few
 
@@ -27,56 +28,58 @@ SetMetric = Callable[[npt.NDArray[np.int64]], float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subsampled:
-    """The values of a metric on subsets of the prompts: the same subsets for every metric over as many prompts, so that
-    two can be subtracted. `values_S` is empty where there is a `reason`."""
+    """The values of a metric on subsets of the prompts: the same subsets for every metric over as many prompts in the
+    same clusters, so that two can be subtracted. `values_S` is empty where there is a `reason`."""
 
     values_S: Array
     prompts: int
+    clusters: int
     reason: str | None = None
 
     @property
     def standard_error(self) -> float:
         """sqrt((n - d) / d) times the spread of the values around THEIR mean: a metric of fewer texts has another
         expectation. For a mean, and all subsets, exactly s / sqrt(n)."""
-        d = left_out(self.prompts)
-        everything = len(self.values_S) == math.comb(self.prompts, d)
-        return float(np.std(self.values_S, ddof=0 if everything else 1)) * math.sqrt((self.prompts - d) / d)
+        d = left_out(self.clusters)
+        everything = len(self.values_S) == math.comb(self.clusters, d)
+        return float(np.std(self.values_S, ddof=0 if everything else 1)) * math.sqrt((self.clusters - d) / d)
 
     @property
     def df(self) -> float:
-        """Degrees of freedom: those of the prompts, fewer because only so many subsets were looked at."""
-        return 1 / (1 / (self.prompts - 1) + 1 / (len(self.values_S) - 1))
+        """Degrees of freedom: those of the clusters, fewer because only so many subsets were looked at."""
+        return 1 / (1 / (self.clusters - 1) + 1 / (len(self.values_S) - 1))
 
 
-def left_out(prompts: int) -> int:
-    """How many prompts a subset lacks."""
-    return max(1, round(LEFT_OUT * prompts))
+def left_out(clusters: int) -> int:
+    """How many clusters a subset lacks; of prompts where each is one of its own."""
+    return max(1, round(LEFT_OUT * clusters))
 
 
-def subsample(of: SetMetric, prompts: int, subsets: int = SUBSETS) -> Subsampled:
-    """Values of `of` on 100 subsets (all of them where there are fewer) that lack a tenth of the prompts.
+def subsample(of: SetMetric, prompts: int, subsets: int = SUBSETS, clusters: Clusters | None = None) -> Subsampled:
+    """Values of `of` on 100 subsets (all of them where there are fewer) that lack a tenth of the clusters of prompts.
 
     `of` is called 100 times with 90% of the set: it should count the texts beforehand, not again each time. Where it
     cannot, fewer `subsets` will do: t with their degrees of freedom makes the interval wider.
     """
-    if prompts < MIN_PROMPTS:
-        return Subsampled(values_S=np.empty(0), prompts=prompts, reason=too_few(prompts).reason)
+    number_P = cluster_numbers(clusters, prompts)
+    blank = Subsampled(values_S=np.empty(0), prompts=prompts, clusters=count_clusters(number_P))
+    if blank.clusters < MIN_PROMPTS:
+        return replace(blank, reason=too_few(blank.clusters, prompts).reason)
     values = []
-    for kept in _subsets(prompts, subsets):
-        value = of(kept)
+    for kept_C in _subsets(blank.clusters, subsets):
+        value = of(np.flatnonzero(np.isin(number_P, kept_C)))
         if value is None or not math.isfinite(value):
-            reason = "some subsets of the prompts have no value"
-            return Subsampled(values_S=np.empty(0), prompts=prompts, reason=reason)
+            return replace(blank, reason="some subsets of the prompts have no value")
         values.append(float(value))
-    return Subsampled(values_S=np.array(values), prompts=prompts)
+    return replace(blank, values_S=np.array(values))
 
 
-def _subsets(prompts: int, subsets: int) -> list[npt.NDArray[np.int64]]:
-    d = left_out(prompts)
-    if math.comb(prompts, d) <= subsets:
-        return [np.delete(np.arange(prompts), out) for out in combinations(range(prompts), d)]
+def _subsets(clusters: int, subsets: int) -> list[npt.NDArray[np.int64]]:
+    d = left_out(clusters)
+    if math.comb(clusters, d) <= subsets:
+        return [np.delete(np.arange(clusters), out) for out in combinations(range(clusters), d)]
     rng = np.random.default_rng(SEED)
-    return [np.sort(rng.permutation(prompts)[d:]) for _ in range(subsets)]
+    return [rng.permutation(clusters)[d:] for _ in range(subsets)]
 
 
 def subsample_interval(value: float, of: SetMetric | Subsampled, prompts: int) -> Interval:
@@ -99,7 +102,7 @@ def subsample_interval(value: float, of: SetMetric | Subsampled, prompts: int) -
 
 def paired_subsamples(value_a: float | None, a: Subsampled, value_b: float | None, b: Subsampled) -> Estimate:
     """Set a minus set b, for `compare`: both over the same prompts in the same order, hence the same subsets."""
-    if a.prompts != b.prompts:
+    if (a.prompts, a.clusters) != (b.prompts, b.clusters):
         raise ValueError(f"subsamples of {a.prompts} and {b.prompts} prompts are not pairs")
     reason = a.reason or b.reason
     if value_a is None or value_b is None:
@@ -107,7 +110,7 @@ def paired_subsamples(value_a: float | None, a: Subsampled, value_b: float | Non
     value = None if value_a is None or value_b is None else value_a - value_b
     if reason:
         return Estimate(value=value, standard_error=None, n=a.prompts, df=0.0, reason=reason)
-    difference = Subsampled(values_S=a.values_S - b.values_S, prompts=a.prompts)
+    difference = replace(a, values_S=a.values_S - b.values_S)
     scale = float(max(np.abs(a.values_S).max(), np.abs(b.values_S).max()))
     error = difference.standard_error
     if error <= 1e-10 * scale and value and abs(value) > 1e-10 * scale:
