@@ -8,7 +8,15 @@ from decodebench.decoding.solo import fitted
 from decodebench.deploy import generation_config_fields
 from decodebench.engine import Request
 from decodebench.errors import ConfigError, PromptError
-from decodebench.models import LoadedModel, context_length, encode, load_second, model_facts, vocabulary
+from decodebench.models import (
+    LoadedModel,
+    asks_for_the_date,
+    context_length,
+    encode,
+    load_second,
+    model_facts,
+    vocabulary,
+)
 from decodebench.plan import Job
 from decodebench.records import Prompt
 from decodebench.store import Key
@@ -35,7 +43,8 @@ class Prepared:
 def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
     facts = model_facts(loaded, stop_ids(job, loaded))
-    facts = replace(facts, encode_prompt=lambda text: encode(loaded, text, job.template))
+    facts = replace(facts, encode_prompt=lambda text: encode(loaded, text, job.template, job.date))
+    _check_date(job, loaded)
     if not job.strategy.packs:
         job = replace(job, strategy=fitted(job.strategy, loaded, facts))
     strategy = guided(job.strategy, facts)
@@ -45,7 +54,7 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     second = load_second(strategy.second_model, loaded, key) if strategy.second_model else None
     requests = []
     for prompt in job.prompts:
-        ids = encode(loaded, prompt.text, job.template)
+        ids = encode(loaded, prompt.text, job.template, job.date)
         limit = new_token_limit(job, prompt, ids, loaded.context_length)
         longest = max(map(len, strategy.row_prompts(ids, facts)))
         _check_context("strategy.negative_prompt", longest, limit, loaded.context_length)
@@ -69,6 +78,16 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     )
     texts = {prompt.id: prompt.text for prompt in job.prompts}
     return Prepared(job=job, requests=tuple(requests), texts=texts, generation_config=fields)
+
+
+def _check_date(job: Job, loaded: LoadedModel) -> None:
+    """Raise ConfigError for a date that was given, and that the chat template does not ask for."""
+    day = job.cell.config["prompts"].get("date")
+    if day is not None and loaded.tokenizer.chat_template and not asks_for_the_date(loaded):
+        raise ConfigError(
+            f"prompts.date={day}: has no effect, the chat template of {loaded.name} does not ask for the date; allowed "
+            "is null"
+        )
 
 
 def stop_ids(job: Job, loaded: LoadedModel) -> tuple[int, ...]:

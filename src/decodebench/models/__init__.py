@@ -1,21 +1,25 @@
 """One model in memory. In: a `model` group of the configuration. Out: a `LoadedModel`, ready to decode on its device.
 
 `config` is checked before anything is read; `loading` reads a hub id, a folder, a .gguf file or the packaged Gemma
-(`packaged`); `tokens` turns text into ids and back, with templates; `device` knows threads, products and memory.
+(`packaged`); `identity` tells models of one name apart; `tokens` turns text into ids and back, with templates; `device`
+knows threads, products and memory.
 """
 
 from decodebench.models.config import SCORERS, SELF, ModelConfig, ScorerConfig, check_config
 from decodebench.models.device import cpu_threads, fastest_exact_products, free_bytes, peak_memory, synchronize
-from decodebench.models.loading import LoadedModel, load, load_second, loads, second_fingerprint
+from decodebench.models.identity import Identity
+from decodebench.models.loading import LoadedModel, load, load_second, loads, second_identity
 from decodebench.models.properties import context_length, vocabulary
-from decodebench.models.tokens import decode, encode, facts_of, model_facts
+from decodebench.models.tokens import asks_for_the_date, decode, encode, facts_of, ids_sha256, model_facts
 
 __all__ = [
     "SCORERS",
     "SELF",
+    "Identity",
     "LoadedModel",
     "ModelConfig",
     "ScorerConfig",
+    "asks_for_the_date",
     "check_config",
     "context_length",
     "cpu_threads",
@@ -24,12 +28,13 @@ __all__ = [
     "facts_of",
     "fastest_exact_products",
     "free_bytes",
+    "ids_sha256",
     "load",
     "load_second",
     "loads",
     "model_facts",
     "peak_memory",
-    "second_fingerprint",
+    "second_identity",
     "synchronize",
     "vocabulary",
 ]

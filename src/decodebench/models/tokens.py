@@ -1,20 +1,23 @@
 """Text <-> token ids: templates around a prompt, and the text of a continuation."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from decodebench.errors import ConfigError, ModelError, PromptError
 from decodebench.models.loading import LoadedModel
 from decodebench.models.properties import vocabulary
-from decodebench.prompts import check_template
+from decodebench.prompts import DEFAULT_DATE, check_template
 from decodebench.strategies.step import ModelFacts
 
 
-def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:
+def encode(loaded: LoadedModel, text: str, template: str | None = None, today: str | None = None) -> tuple[int, ...]:
     """The prompt's token ids, with the special tokens that the tokenizer adds by default (Gemma: <bos>).
 
-    `template`: None, "chat" (the tokenizer's own, as one user message) or a format string around the text.
+    `template`: None, "chat" (the tokenizer's own, as one user message) or a format string around the text. `today` is
+    what a chat template that asks for the date is told, YYYY-MM-DD; None: what it is told by default.
     ConfigError: a template that cannot be used. PromptError: nothing left to feed. ModelError: ids without embedding.
     """
     check_template(template)
@@ -23,8 +26,7 @@ def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple
             raise ConfigError(
                 f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null"
             )
-        message = [{"role": "user", "content": text}]
-        dialogue = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        dialogue = _dialogue(loaded, text, _clock(today or DEFAULT_DATE))
         ids = loaded.tokenizer(dialogue, add_special_tokens=False).input_ids  # the template has written them
     else:
         ids = loaded.tokenizer(text if template is None else template.format(text=text)).input_ids
@@ -34,6 +36,36 @@ def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple
     if max(ids) >= rows:
         raise ModelError(f"model={loaded.name}: the tokenizer gives id {max(ids)}, the model knows {rows} tokens")
     return tuple(ids)
+
+
+def asks_for_the_date(loaded: LoadedModel) -> bool:
+    """Whether the chat template of this model writes the date, or the time, into a prompt."""
+    asked: list[str] = []
+
+    def clock(format: str) -> str:
+        asked.append(format)
+        return _clock(DEFAULT_DATE)(format)
+
+    _dialogue(loaded, "Hello", clock)
+    return bool(asked)
+
+
+def _dialogue(loaded: LoadedModel, text: str, strftime_now: Callable[[str], str]) -> str:
+    """A text as the one message of a user, in the chat template; `strftime_now` stands for transformers' clock."""
+    dialogue: str = loaded.tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False, strftime_now=strftime_now
+    )
+    return dialogue
+
+
+def _clock(day: str) -> Callable[[str], str]:
+    """A clock that stands at midnight of a day: what asks for the time must get the same one too."""
+    return datetime.fromisoformat(day).strftime
+
+
+def ids_sha256(ids: Sequence[int]) -> str:
+    """What tells prompts apart as they were fed: hex SHA-256 of the token ids in decimal, with commas between them."""
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
 
 
 def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:

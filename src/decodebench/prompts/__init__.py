@@ -4,10 +4,18 @@
 laws into prompts and their own continuations.
 """
 
-from decodebench.prompts.sets import PromptsConfig, check_template, load_prompts, prompts_sha256
+from decodebench.prompts.sets import (
+    DEFAULT_DATE,
+    PromptsConfig,
+    check_template,
+    load_prompts,
+    prompts_sha256,
+    told_date,
+)
 from decodebench.prompts.tables import Row, Table, file_table, text_value
 
 __all__ = [
+    "DEFAULT_DATE",
     "PromptsConfig",
     "Row",
     "Table",
@@ -16,4 +24,5 @@ __all__ = [
     "load_prompts",
     "prompts_sha256",
     "text_value",
+    "told_date",
 ]

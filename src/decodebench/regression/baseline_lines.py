@@ -15,9 +15,7 @@ def lines_of(baseline: Baseline) -> Iterator[Line]:
     """Everything in order. What a line is, its first key says; a row is a list under its metric."""
     for key, value in baseline.made.items():
         yield {"made": key, "is": value}
-    for name, prompts in baseline.prompts.items():
-        for prompt_id, sha256 in prompts.items():
-            yield {"prompt": prompt_id, "of": name, "sha256": sha256}
+    yield from _prompt_lines(baseline)
     before: Mapping[str, Any] = {}
     for arm in baseline.arms:
         yield {"arm": arm.strategy, "prompts": arm.prompts, "model": arm.model, "is_search": arm.is_search}
@@ -27,6 +25,14 @@ def lines_of(baseline: Baseline) -> Iterator[Line]:
             yield _metric_line(name, metric)
             yield from ([prompt_id, *map(_short, row)] for prompt_id, row in metric.rows.items())
         before = arm.config
+
+
+def _prompt_lines(baseline: Baseline) -> Iterator[Line]:
+    for name, prompts in baseline.prompts.items():
+        by_model = {model: of for (model, in_set), of in baseline.fed.items() if in_set == name}
+        for prompt_id, sha256 in prompts.items():
+            fed = {model: of[prompt_id] for model, of in by_model.items() if prompt_id in of}
+            yield {"prompt": prompt_id, "of": name, "sha256": sha256, **({"fed": fed} if fed else {})}
 
 
 def _config_lines(config: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[Line]:
@@ -77,6 +83,7 @@ class Reader:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
         self._prompts: dict[str, dict[str, str]] = {}
+        self._fed: dict[tuple[str, str], dict[str, str]] = {}
         self._arms: list[dict[str, Any]] = []
         self._rows: dict[str, tuple[float, ...]] | None = None  # of the metric whose lines these are
 
@@ -92,6 +99,8 @@ class Reader:
             self._made[line["made"]] = line["is"]
         elif kind == "prompt":
             self._prompts.setdefault(_string(line["of"]), {})[line["prompt"]] = _string(line["sha256"])
+            for model, sha256 in line.get("fed", {}).items():
+                self._fed.setdefault((model, line["of"]), {})[line["prompt"]] = _string(sha256)
         elif kind == "arm":
             config = dict(self._arms[-1]["config"]) if self._arms else {}
             self._rows = None
@@ -151,7 +160,7 @@ class Reader:
             BaselineArm(**arm | {"texts": {seed: _in_order(of) for seed, of in arm["texts"].items()}})
             for arm in self._arms
         ]
-        return Baseline(made=self._made, prompts=self._prompts, arms=tuple(arms))
+        return Baseline(made=self._made, prompts=self._prompts, arms=tuple(arms), fed=self._fed)
 
 
 def _in_order(prompts: Mapping[str, Sequence[BaselineText]]) -> dict[str, tuple[BaselineText, ...]]:
