@@ -1,7 +1,7 @@
 """Text <-> token ids: templates around a prompt, and the text of a continuation."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,7 @@ def encode(loaded: LoadedModel, text: str, template: str | None = None, today: s
             raise ConfigError(
                 f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null"
             )
-        dialogue = _dialogue(loaded, text, _clock(today or DEFAULT_DATE))
+        dialogue = _dialogue(loaded, text, _Clock(today or DEFAULT_DATE))
         ids = loaded.tokenizer(dialogue, add_special_tokens=False).input_ids  # the template has written them
     else:
         ids = loaded.tokenizer(text if template is None else template.format(text=text)).input_ids
@@ -40,27 +40,37 @@ def encode(loaded: LoadedModel, text: str, template: str | None = None, today: s
 
 def asks_for_the_date(loaded: LoadedModel) -> bool:
     """Whether the chat template of this model writes the date, or the time, into a prompt."""
-    asked: list[str] = []
-
-    def clock(format: str) -> str:
-        asked.append(format)
-        return _clock(DEFAULT_DATE)(format)
-
+    clock = _Clock(DEFAULT_DATE)
     _dialogue(loaded, "Hello", clock)
-    return bool(asked)
+    return clock.asked
 
 
-def _dialogue(loaded: LoadedModel, text: str, strftime_now: Callable[[str], str]) -> str:
-    """A text as the one message of a user, in the chat template; `strftime_now` stands for transformers' clock."""
-    dialogue: str = loaded.tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False, strftime_now=strftime_now
-    )
+class _Clock:
+    """What stands for transformers' `datetime`: midnight of a day, since a template may ask for the time as well."""
+
+    def __init__(self, day: str) -> None:
+        self._time = datetime.fromisoformat(day)
+        self.asked = False
+
+    def now(self) -> datetime:
+        """The time that `strftime_now` writes."""
+        self.asked = True
+        return self._time
+
+
+def _dialogue(loaded: LoadedModel, text: str, clock: _Clock) -> str:
+    """A text as the one message of a user, in the chat template, at this time."""
+    from transformers.utils import chat_template_utils
+
+    module: Any = chat_template_utils
+    real = module.datetime
+    module.datetime = clock  # no argument takes its place: a template is handed plain data alone
+    try:
+        message = [{"role": "user", "content": text}]
+        dialogue: str = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    finally:
+        module.datetime = real
     return dialogue
-
-
-def _clock(day: str) -> Callable[[str], str]:
-    """A clock that stands at midnight of a day: what asks for the time must get the same one too."""
-    return datetime.fromisoformat(day).strftime
 
 
 def ids_sha256(ids: Sequence[int]) -> str:
