@@ -123,6 +123,17 @@ def no_command(line: str) -> str:
     return _COMMAND.sub(lambda found: f"{found[0]}·", line)
 
 
+def some(names: Iterable[str], most: int = 5) -> str:
+    """Names in quotes, the first few of many.
+
+    >>> some("abcd", most=2)
+    "'a', 'b' and 2 more"
+    """
+    quoted = [repr(name) for name in names]
+    more = f" and {len(quoted) - most} more" if len(quoted) > most else ""
+    return ", ".join(quoted[:most]) + more
+
+
 def allowed_names(wrong: str, allowed: Iterable[str]) -> str:
     """The tail of an error message: every allowed name, then the nearest one where there is one.
 

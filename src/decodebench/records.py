@@ -70,7 +70,8 @@ class Generation:
     `accepted_tokens` are those of `Drafting`, None for strategies that take one token at a time.
 
     `token_margins` say how far each token of greedy search was ahead of the next best one, after penalties; None
-    elsewhere.
+    elsewhere. `prompt_ids_sha256` tells the token ids apart that were fed as the prompt (`models.ids_sha256`); None for
+    texts that were given without tokens, and in runs from before there was this column.
 
     `finish_reason` "end" is that of a text that was given, not generated: a human continuation, or a text of a file.
     Such a text may have no tokens, or tokens without log-probs.
@@ -95,6 +96,7 @@ class Generation:
     drafted_tokens: int | None = None
     accepted_tokens: int | None = None
     token_margins: tuple[float, ...] | None = None
+    prompt_ids_sha256: str | None = None
 
     @property
     def content_ids(self) -> tuple[int, ...]:

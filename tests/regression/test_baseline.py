@@ -179,7 +179,7 @@ def test_noise_is_the_standard_deviation_over_seeds(tmp_path: Path) -> None:
 
 def test_noise_of_other_weights_or_of_failed_cells_is_none(tmp_path: Path) -> None:
     made = make_baseline(run(tmp_path / "run"))
-    with pytest.raises(StoreError, match=r"^seed noise: model=gemma has other weights now \(0ff None\)"):
+    with pytest.raises(StoreError, match=r"^seed noise: model=gemma has other weights now \(fingerprint \w+ -> 0ff\)"):
         with_noise(made, other_seeds(tmp_path / "seeds", models={"gemma": {"fingerprint": "0ff"}}))
     with pytest.raises(StoreError, match=r"^seed noise: a cell with another seed failed: no memory$"):
         with_noise(made, changed(tmp_path / "seeds", failed=[{"cell": "id-sample-3", "error": "no memory"}]))

@@ -47,13 +47,14 @@ TIMING = Timing(
     peak_bytes=None,
     peak_reason="because",
 )
+IDENTITY = {"fingerprint": "aa", "dtype": "float32", "tokenizer": "tt"}
 MANIFEST: dict[str, Any] = {
     "schema_version": SCHEMA_VERSION,
     "cells": [
         {"id": "c1", "model": "m", "prompts": "p", "seed": 0, "strategy": "top_p"},
         {"id": "c2", "model": "m", "prompts": "p", "seed": 0, "strategy": "beam"},
     ],
-    "models": {"m": {"fingerprint": "aa", "dtype": "float32"}},
+    "models": {"m": {"fingerprint": "aa", "dtype": "float32", "config": {"path": "here", "device": "cpu"}}},
     "failed": [],
 }
 
@@ -159,18 +160,19 @@ def test_a_failed_cell_may_go(store: RunStore) -> None:
 
 
 def test_other_weights_are_refused(store: RunStore) -> None:
-    store.refuse_other_weights(["c1", "new"], "aa", "float32")
-    store.refuse_other_weights(["new"], "bb", "float32")
-    for fingerprint, dtype in (("bb", "float32"), ("aa", "bfloat16")):
-        with pytest.raises(StoreError, match=f"other weights of model=m .aa float32, now {fingerprint} {dtype}"):
-            store.refuse_other_weights(["c1"], fingerprint, dtype)
+    store.refuse_other_model({"path": "here"}, IDENTITY)
+    store.refuse_other_model({"path": "elsewhere"}, IDENTITY | {"fingerprint": "bb"})
+    with pytest.raises(StoreError, match=r"other weights of model=m \(fingerprint aa -> bb\); to start afresh"):
+        store.refuse_other_model({"path": "here"}, IDENTITY | {"fingerprint": "bb"})
+    with pytest.raises(StoreError, match=r"other weights, dtype of model=m .*; dtype float32 -> bfloat16\)"):
+        store.refuse_other_model({"path": "here"}, IDENTITY | {"fingerprint": "bb", "dtype": "bfloat16"})
 
 
 def test_a_cell_whose_model_could_not_be_loaded_says_nothing_of_weights(store: RunStore) -> None:
     with pytest.raises(StoreError, match="other weights"):
-        store.refuse_other_weights(["c1"], "bb", "float32")
+        store.refuse_other_model({"path": "here"}, IDENTITY | {"fingerprint": "bb"})
     store.write_manifest(MANIFEST | {"models": {}})
-    store.refuse_other_weights(["c1"], "bb", "float32")
+    store.refuse_other_model({"path": "here"}, IDENTITY | {"fingerprint": "bb"})
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 rest, one by one through `model.generate`; `references` makes texts of human references.
 """
 
-from decodebench.decoding.decode import Memory, decode_cells, rows_that_fit, waiting
+from decodebench.decoding.decode import Memory, decode_cells, refuse_other_prompts, rows_that_fit, waiting
 from decodebench.decoding.references import reference_texts
 from decodebench.decoding.requests import Prepared, prepare
 from decodebench.decoding.solo import generate_call
@@ -16,6 +16,7 @@ __all__ = [
     "generate_call",
     "prepare",
     "reference_texts",
+    "refuse_other_prompts",
     "rows_that_fit",
     "waiting",
 ]

@@ -12,8 +12,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from decodebench.decoding.requests import Prepared
 from decodebench.decoding.solo import decode_alone
 from decodebench.engine import Decoder, Forward, Outcome, Request, Room, choose_rows, make_paired, room
-from decodebench.errors import DecodebenchError, NoMemoryError, guarded
-from decodebench.models import LoadedModel, decode, free_bytes, load_second, peak_memory, vocabulary
+from decodebench.errors import DecodebenchError, NoMemoryError, StoreError, guarded, some
+from decodebench.models import LoadedModel, decode, free_bytes, ids_sha256, load_second, peak_memory, vocabulary
 from decodebench.plan import EngineConfig
 from decodebench.records import Counts, Generation
 from decodebench.store import RunStore
@@ -39,6 +39,23 @@ class Memory:
 def waiting(prepared: Sequence[Prepared], store: RunStore) -> list[Request]:
     """The requests of which the store lacks a text."""
     return [r for p in prepared for r in p.requests if any(key not in store.generations for key in p.keys(r))]
+
+
+def refuse_other_prompts(prepared: Sequence[Prepared], store: RunStore) -> None:
+    """Raise StoreError where texts of these cells are stored that follow other token ids than the model makes of their
+    prompts now: its templates may read a clock, its tokenizer's code may be another."""
+    others: dict[str, None] = {}
+    for cell in prepared:
+        for request in cell.requests:
+            fed = {store.generations[key].prompt_ids_sha256 for key in cell.keys(request) if key in store.generations}
+            if fed - {None, ids_sha256(request.prompt_ids)}:
+                others[request.prompt_id] = None
+    if others:
+        run_dir = store.run_dir
+        raise StoreError(
+            f"name={run_dir.name}: {run_dir} holds texts after other tokens of the prompts {some(others)} than are fed "
+            f"for them now; to start afresh choose another name=, or delete {run_dir}"
+        )
 
 
 def rows_that_fit(todo: Sequence[Request], loaded: LoadedModel, forward: Forward, engine: EngineConfig) -> Room | None:
@@ -261,5 +278,6 @@ def _generation(outcome: Outcome, prepared: Prepared, loaded: LoadedModel) -> Ge
         score=outcome.score,
         token_margins=outcome.token_margins,
         is_search=job.strategy.is_search,
+        prompt_ids_sha256=ids_sha256(request.prompt_ids),
         **({} if outcome.drafting is None else asdict(outcome.drafting)),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from decodebench.errors import noted
-from decodebench.models import SELF, LoadedModel, decode, fastest_exact_products
+from decodebench.models import SELF, LoadedModel, decode, fastest_exact_products, ids_sha256
 from decodebench.plan import Job, reference_id
 from decodebench.reading import Item, prompt_tokens, read_texts, text_tokens
 from decodebench.records import HUMAN, Generation, Prompt
@@ -37,7 +37,7 @@ def reference_texts(
         prompts = [prompt for prompt in job.prompts if prompt.reference] if limits else []
         with noted(unread, cell):
             new = [_given(prompt, prompt.reference or "", job, cell, limits, loaded) for prompt in prompts]
-            texts += _read(new, known, loaded, job.template)
+            texts += _read(new, known, loaded, job)
     return References(texts=tuple(texts), unread=unread)
 
 
@@ -61,7 +61,8 @@ def _given(
     loaded: LoadedModel,
 ) -> Generation:
     """A reference as a text, cut to the longest that the cells may generate; its log-probs are still to come."""
-    before = len(prompt_tokens(loaded, prompt.text, job.template))
+    fed = prompt_tokens(loaded, prompt.text, job.template, job.date)
+    before = len(fed)
     longest = max(most_new_tokens(new, total, before) for new, total in limits)
     token_ids = text_tokens(loaded, reference)
     kept = token_ids[:longest]
@@ -79,6 +80,7 @@ def _given(
         finish_reason="end",
         delivered_tokens=len(kept),
         computed_tokens=before + len(kept),
+        prompt_ids_sha256=ids_sha256(fed),
     )
 
 
@@ -86,16 +88,16 @@ def _read(
     new: Sequence[Generation],
     known: Mapping[tuple[str, str], Generation],
     loaded: LoadedModel,
-    template: str | None,
+    job: Job,
 ) -> list[Generation]:
-    """The texts with their log-probs: those that are known to have the same tokens, or from a pass of the model."""
+    """The texts with their log-probs: those that are known for these tokens and prompts, or from a pass."""
     logprobs = {g.prompt_id: old.token_logprobs for g in new if (old := known.get(_key(g))) and _same(g, old)}
     items = [
         Item(
             cell=g.cell,
             prompt_id=g.prompt_id,
             sample=0,
-            prompt_ids=prompt_tokens(loaded, g.prompt, template),
+            prompt_ids=prompt_tokens(loaded, g.prompt, job.template, job.date),
             token_ids=g.token_ids,
         )
         for g in new
@@ -112,4 +114,5 @@ def _key(text: Generation) -> tuple[str, str]:
 
 
 def _same(new: Generation, old: Generation) -> bool:
-    return new.token_ids == old.token_ids and len(old.token_logprobs) == len(old.token_ids)
+    same = (new.token_ids, new.prompt_ids_sha256) == (old.token_ids, old.prompt_ids_sha256)
+    return same and len(old.token_logprobs) == len(old.token_ids)

@@ -10,6 +10,7 @@ from decodebench.engine import Request
 from decodebench.errors import ConfigError, PromptError
 from decodebench.models import (
     LoadedModel,
+    asks_for_the_date,
     context_length,
     encode,
     load_second,
@@ -44,7 +45,8 @@ class Prepared:
 def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
     facts = model_facts(loaded, stop_ids(job, loaded))
-    facts = replace(facts, encode_prompt=lambda text: encode(loaded, text, job.template))
+    facts = replace(facts, encode_prompt=lambda text: encode(loaded, text, job.template, job.date))
+    _check_date(job, loaded)
     if not job.strategy.packs:
         job = replace(job, strategy=fitted(job.strategy, loaded, facts))
     strategy = guided(job.strategy, facts)
@@ -55,7 +57,7 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     requests = []
     doubts: dict[str, list[str]] = {}
     for prompt in job.prompts:
-        ids = encode(loaded, prompt.text, job.template)
+        ids = encode(loaded, prompt.text, job.template, job.date)
         for doubt in prompt_doubts(loaded.tokenizer, prompt.text, job.template, ids, loaded.eos_ids):
             doubts.setdefault(doubt, []).append(prompt.id)
         limit = new_token_limit(strategy, len(ids), f"prompt {prompt.id}", PromptError)
@@ -91,6 +93,16 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
 def _first(ids: Sequence[str], most: int = 3) -> str:
     """The first ids of a list, and that there are more."""
     return ", ".join([*ids[:most], *(["..."] if len(ids) > most else [])])
+
+
+def _check_date(job: Job, loaded: LoadedModel) -> None:
+    """Raise ConfigError for a date that was given, and that the chat template does not ask for."""
+    day = job.cell.config["prompts"].get("date")
+    if day is not None and loaded.tokenizer.chat_template and not asks_for_the_date(loaded):
+        raise ConfigError(
+            f"prompts.date={day}: has no effect, the chat template of {loaded.name} does not ask for the date; allowed "
+            "is null"
+        )
 
 
 def stop_ids(job: Job, loaded: LoadedModel) -> tuple[int, ...]:

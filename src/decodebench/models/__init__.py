@@ -1,24 +1,28 @@
 """One model in memory. In: a `model` group of the configuration. Out: a `LoadedModel`, ready to decode on its device.
 
 `config` is checked before anything is read; `loading` reads a hub id, a folder, a .gguf file or the packaged Gemma
-(`packaged`); `tokens` turns text into ids and back, with templates; `doubts` says what is odd about both; `device`
+(`packaged`); `identity` tells models of one name apart; `tokens` turns text into ids and back, with templates;
+`doubts` says what is odd about both; `second` fits a second model to the first; `device`
 knows threads, products and memory.
 """
 
 from decodebench.models.config import SCORERS, SELF, ModelConfig, ScorerConfig, check_config
 from decodebench.models.device import cpu_threads, fastest_exact_products, free_bytes, peak_memory, synchronize
 from decodebench.models.doubts import prompt_doubts
-from decodebench.models.loading import LoadedModel, load, load_second, loads, second_fingerprint
+from decodebench.models.identity import Identity
+from decodebench.models.loading import LoadedModel, load, load_second, loads, second_identity
 from decodebench.models.properties import context_length, ranges, vocabulary
 from decodebench.models.second import sharing_copy, with_rows
-from decodebench.models.tokens import decode, encode, facts_of, model_facts
+from decodebench.models.tokens import asks_for_the_date, decode, encode, facts_of, ids_sha256, model_facts
 
 __all__ = [
     "SCORERS",
     "SELF",
+    "Identity",
     "LoadedModel",
     "ModelConfig",
     "ScorerConfig",
+    "asks_for_the_date",
     "check_config",
     "context_length",
     "cpu_threads",
@@ -27,6 +31,7 @@ __all__ = [
     "facts_of",
     "fastest_exact_products",
     "free_bytes",
+    "ids_sha256",
     "load",
     "load_second",
     "loads",
@@ -34,7 +39,7 @@ __all__ = [
     "peak_memory",
     "prompt_doubts",
     "ranges",
-    "second_fingerprint",
+    "second_identity",
     "sharing_copy",
     "synchronize",
     "vocabulary",

@@ -15,12 +15,11 @@ import torch
 
 from decodebench.errors import ConfigError, DecodebenchError, ModelError, one_line
 from decodebench.models.config import ModelConfig, check_config
+from decodebench.models.identity import Identity, identity
 from decodebench.models.properties import (
     check_logits,
     context_length,
-    dtype_name,
     end_and_pad,
-    fingerprint,
     input_device,
     unused_ids,
     vocabulary,
@@ -36,8 +35,8 @@ class LoadedModel:
     """A model ready to decode: in eval mode, on its device, its logits known to be finite.
 
     `model` and `tokenizer` are a PreTrainedModel and a PreTrainedTokenizerBase; `source` says where they came from.
-    `eos_ids` may be empty; `pad_id` is only ever fed where it is masked; `context_length` is None for models without a
-    limit; `fingerprint` is that of `fingerprint()`. `unused_ids` are those that the tokenizer has no text for, and with
+    `pad_id` is only ever fed where it is masked; `context_length` is None for models without a limit; `identity` is
+    what tells it from others of its name. `unused_ids` are those that the tokenizer has no text for, and with
     `mask_unused` they are not to be chosen; `warnings` say what is odd about the model, one line each.
     """
 
@@ -46,11 +45,9 @@ class LoadedModel:
     name: str
     source: str
     device: torch.device
-    dtype: str
-    eos_ids: tuple[int, ...]
+    identity: Identity
     pad_id: int
     context_length: int | None
-    fingerprint: str
     parameters: int
     licence: str | None
     unused_ids: tuple[int, ...]
@@ -58,11 +55,26 @@ class LoadedModel:
     warnings: tuple[str, ...]
     load_seconds: float
 
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights, as in float32."""
+        return self.identity.dtype
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The tokens that end a text; there may be none."""
+        return self.identity.eos_ids
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of the weights."""
+        return self.identity.fingerprint
+
 
 _slot: tuple[ModelConfig, LoadedModel] | None = None
 _second: tuple[tuple[str, str, str], Any] | None = None
 _loads: list[str] = []
-_second_fingerprints: dict[str, str] = {}
+_second_identities: dict[str, Identity] = {}
 
 
 def load(config: ModelConfig, *, announce: Callable[[str], None] = logger.info) -> LoadedModel:
@@ -137,14 +149,14 @@ def load_second(place: str, loaded: LoadedModel, named: str = "second model") ->
             f"{named}={place}: has {vocabulary(model)} embeddings, and none for the token {max(lacking)}; allowed is "
             f"a model that knows all {len(wanted)} tokens of {loaded.name}"
         )
-    _second_fingerprints[place] = fingerprint(model)
+    _second_identities[place] = identity(model, tokenizer, end_and_pad(config, model, tokenizer)[0])
     _second = (key, with_rows(model, vocabulary(loaded.model)))
     return _second[1]
 
 
-def second_fingerprint(place: str) -> str | None:
-    """The fingerprint of a second model that this process has read last from there; None if it has not."""
-    return _second_fingerprints.get(place)
+def second_identity(place: str) -> Identity | None:
+    """The identity of a second model that this process has read last from there; None if it has not."""
+    return _second_identities.get(place)
 
 
 def _read(config: ModelConfig, announce: Callable[[str], None]) -> LoadedModel:
@@ -159,11 +171,9 @@ def _read(config: ModelConfig, announce: Callable[[str], None]) -> LoadedModel:
         name=config.name,
         source=read.source,
         device=input_device(model),
-        dtype=dtype_name(model),
-        eos_ids=eos_ids,
+        identity=identity(model, tokenizer, eos_ids),
         pad_id=pad_id,
         context_length=context_length(model.config),
-        fingerprint=fingerprint(model),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         licence=config.licence,
         unused_ids=unused_ids(model, tokenizer),

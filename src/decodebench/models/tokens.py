@@ -1,20 +1,23 @@
 """Text <-> token ids: templates around a prompt, and the text of a continuation."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from decodebench.errors import ConfigError, ModelError, PromptError
 from decodebench.models.loading import LoadedModel
 from decodebench.models.properties import vocabulary
-from decodebench.prompts import check_template
+from decodebench.prompts import DEFAULT_DATE, check_template
 from decodebench.strategies.step import ModelFacts
 
 
-def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:
+def encode(loaded: LoadedModel, text: str, template: str | None = None, today: str | None = None) -> tuple[int, ...]:
     """The prompt's token ids, with the special tokens that the tokenizer adds by default (Gemma: <bos>).
 
-    `template`: None, "chat" (the tokenizer's own, as one user message) or a format string around the text.
+    `template`: None, "chat" (the tokenizer's own, as one user message) or a format string around the text. `today` is
+    what a chat template that asks for the date is told, YYYY-MM-DD; None: what it is told by default.
     ConfigError: a template that cannot be used. PromptError: nothing left to feed. ModelError: ids without embedding.
     """
     check_template(template)
@@ -23,8 +26,7 @@ def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple
             raise ConfigError(
                 f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null"
             )
-        message = [{"role": "user", "content": text}]
-        dialogue = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        dialogue = _dialogue(loaded, text, _Clock(today or DEFAULT_DATE))
         ids = loaded.tokenizer(dialogue, add_special_tokens=False).input_ids  # the template has written them
     else:
         ids = loaded.tokenizer(text if template is None else template.format(text=text)).input_ids
@@ -34,6 +36,46 @@ def encode(loaded: LoadedModel, text: str, template: str | None = None) -> tuple
     if max(ids) >= rows:
         raise ModelError(f"model={loaded.name}: the tokenizer gives id {max(ids)}, the model knows {rows} tokens")
     return tuple(ids)
+
+
+def asks_for_the_date(loaded: LoadedModel) -> bool:
+    """Whether the chat template of this model writes the date, or the time, into a prompt."""
+    clock = _Clock(DEFAULT_DATE)
+    _dialogue(loaded, "Hello", clock)
+    return clock.asked
+
+
+class _Clock:
+    """What stands for transformers' `datetime`: midnight of a day, since a template may ask for the time as well."""
+
+    def __init__(self, day: str) -> None:
+        self._time = datetime.fromisoformat(day)
+        self.asked = False
+
+    def now(self) -> datetime:
+        """The time that `strftime_now` writes."""
+        self.asked = True
+        return self._time
+
+
+def _dialogue(loaded: LoadedModel, text: str, clock: _Clock) -> str:
+    """A text as the one message of a user, in the chat template, at this time."""
+    from transformers.utils import chat_template_utils
+
+    module: Any = chat_template_utils
+    real = module.datetime
+    module.datetime = clock  # no argument takes its place: a template is handed plain data alone
+    try:
+        message = [{"role": "user", "content": text}]
+        dialogue: str = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    finally:
+        module.datetime = real
+    return dialogue
+
+
+def ids_sha256(ids: Sequence[int]) -> str:
+    """What tells prompts apart as they were fed: hex SHA-256 of the token ids in decimal, with commas between them."""
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
 
 
 def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:

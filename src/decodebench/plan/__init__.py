@@ -5,7 +5,7 @@ strategies of conf/strategy.
 """
 
 from decodebench.plan.catalogue import Entry, catalogue, entry, in_words
-from decodebench.plan.cells import Job, Plan, cell_labels, plan, reference_id
+from decodebench.plan.cells import Job, Plan, cell_labels, model_told, plan, reference_id
 from decodebench.plan.config import (
     GROUPS,
     KEYS,
@@ -35,6 +35,7 @@ __all__ = [
     "entry",
     "in_words",
     "job_config",
+    "model_told",
     "plan",
     "reference_id",
     "resolved_job",

@@ -11,7 +11,7 @@ from decodebench.errors import ConfigError, allowed_names
 from decodebench.metrics import check_rank_by
 from decodebench.models import ModelConfig, ScorerConfig
 from decodebench.plan.config import EngineConfig, JobConfig, LatencyConfig
-from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256
+from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256, told_date
 from decodebench.records import HUMAN, Cell, Prompt
 from decodebench.strategies import Strategy
 
@@ -20,10 +20,11 @@ _TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
     "model": (*_MODEL_KEYS, "mask_unused"),
     "prompts": (
         *("source", "path", "id", "split", "revision", "config_name"),
-        *("corpus", "first_year", "last_year", "prompt_words", "reference_words", "ids", "limit", "template"),
+        *("corpus", "first_year", "last_year", "prompt_words", "reference_words", "ids", "limit", "template", "date"),
     ),
     "strategy": None,  # all of them
 }
+_COUNT = "num_return_sequences"
 _ONE_PER_RUN = ("name", "results", "metrics", "scorer", "latency", "engine")
 
 
@@ -37,6 +38,7 @@ class Job:
     prompts: tuple[Prompt, ...]
     prompts_sha256: str
     template: str | None
+    date: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
             prompts = load_prompts(config.prompts)
             sets[key] = (prompts, prompts_sha256(prompts))
         job = _job(config, *sets[key])
-        jobs.setdefault(job.cell.id, job)
+        _refuse_two_counts(jobs.setdefault(job.cell.id, job), job)
     labels = cell_labels({cell: job.cell.config for cell, job in jobs.items()})
     strategies = [*dict.fromkeys(label["strategy"] for label in labels.values()), HUMAN]
     if first.metrics.against not in (None, *strategies):
@@ -100,13 +102,11 @@ def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
     model: ModelConfig = config.model
     prompt_set: PromptsConfig = config.prompts
     changes_tokens = {
-        # only where it is set, so that cells of before it was there keep their ids
-        "model": {key: getattr(model, key) for key in _MODEL_KEYS}
-        | ({"mask_unused": True} if model.mask_unused else {}),
+        "model": model_told(model),
         "prompts": sha256,
-        "template": prompt_set.template,
-        "strategy": {k: v for k, v in config.resolved["strategy"].items() if k != "name"},
+        "strategy": _rule_told(config.strategy, config.resolved["strategy"]),
         "seed": config.seed,
+        **_around(config.resolved["prompts"]),
     }
     cell = Cell(
         id=_hash(changes_tokens),
@@ -123,7 +123,33 @@ def _job(config: JobConfig, prompts: tuple[Prompt, ...], sha256: str) -> Job:
         prompts=prompts,
         prompts_sha256=sha256,
         template=prompt_set.template,
+        date=told_date(config.resolved["prompts"]),
     )
+
+
+def _refuse_two_counts(one: Job, other: Job) -> None:
+    """Raise ConfigError where two cells differ in the number of their samples alone: the fewer are the first of the
+    more."""
+    counts = (one.strategy.samples, other.strategy.samples)
+    if counts[0] != counts[1]:
+        raise ConfigError(
+            f"strategy.{_COUNT}={counts[0]},{counts[1]}: cannot be swept, the first samples of {other.cell.strategy} "
+            "are the same ones; allowed is one value, the largest"
+        )
+
+
+def _rule_told(strategy: Strategy, node: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a strategy's yaml changes the tokens of a text. How many independent samples there are does not: one more
+    is one more text. The texts of a search are ranks of one request, which their number belongs to."""
+    independent = not strategy.is_search and strategy.returns == 1 and strategy.samples == node.get(_COUNT)
+    return {key: value for key, value in node.items() if key != "name" and not (independent and key == _COUNT)}
+
+
+def model_told(model: ModelConfig) -> dict[str, Any]:
+    """What of a model's configuration changes tokens: which one it is, and not where it runs."""
+    told = {key: getattr(model, key) for key in _MODEL_KEYS}
+    # only where it is set, so that cells of before it was there keep their ids
+    return told | ({"mask_unused": True} if model.mask_unused else {})
 
 
 def reference_id(config: Mapping[str, Any], sha256: str) -> str:
@@ -132,8 +158,14 @@ def reference_id(config: Mapping[str, Any], sha256: str) -> str:
     `config` is the resolved configuration of the cell, `sha256` that of its prompts.
     """
     model, prompts = config["model"], config["prompts"]
-    told = {"model": {key: model.get(key) for key in _MODEL_KEYS}, "template": prompts.get("template")}
-    return f"{HUMAN}-{_hash(told | {'prompts': sha256})}"
+    told = {"model": {key: model.get(key) for key in _MODEL_KEYS}, "prompts": sha256}
+    return f"{HUMAN}-{_hash(told | _around(prompts))}"
+
+
+def _around(prompts: Mapping[str, Any]) -> dict[str, Any]:
+    """What is put around the texts of a prompt set; of a date only where there is one."""
+    day = told_date(prompts)
+    return {"template": prompts.get("template")} | ({} if day is None else {"date": day})
 
 
 def _hash(told: Mapping[str, Any]) -> str:

@@ -5,10 +5,18 @@ JSON and parquet, `separated` csv; `passages` cuts speeches and laws into prompt
 """
 
 from decodebench.prompts.formats import Row, Table
-from decodebench.prompts.sets import PromptsConfig, check_template, load_prompts, prompts_sha256
+from decodebench.prompts.sets import (
+    DEFAULT_DATE,
+    PromptsConfig,
+    check_template,
+    load_prompts,
+    prompts_sha256,
+    told_date,
+)
 from decodebench.prompts.tables import file_table, label_value, text_value
 
 __all__ = [
+    "DEFAULT_DATE",
     "PromptsConfig",
     "Row",
     "Table",
@@ -18,4 +26,5 @@ __all__ = [
     "load_prompts",
     "prompts_sha256",
     "text_value",
+    "told_date",
 ]

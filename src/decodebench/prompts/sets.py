@@ -7,8 +7,9 @@ import hashlib
 import json
 import logging
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -26,10 +27,14 @@ _FIELDS_OF_SOURCE = {
     "corpus": ("corpus", "first_year", "last_year", "prompt_words", "reference_words"),
 }
 _STRINGS = ("name", "id_column", "text_column", "reference_column")
-_STRINGS_OR_NULL = ("path", "id", "split", "revision", "config_name", "corpus", "language", "template")
+_STRINGS_OR_NULL = ("path", "id", "split", "revision", "config_name", "corpus", "language", "template", "date")
 _COUNTS = ("prompt_words", "reference_words", "limit")
 _YEARS = ("first_year", "last_year")
 log = logging.getLogger(__name__)
+
+DEFAULT_DATE = "2024-07-26"
+"""Today, for chat templates that ask: a fixed day, so that tomorrow's prompts are today's. It is the day that Llama 3's
+templates write where there is no clock."""
 _MANY_IDS = 20  # an error lists all the ids of a set up to this size
 
 
@@ -40,7 +45,8 @@ class PromptsConfig:
     A corpus is a text that prompts are cut from, with what follows them as references (passages.py): speeches from
     `first_year` to `last_year` (None: as far as they go), at least so many words of prompt and reference.
     `ids` keeps only these prompts (in the set's order), and `limit` only the first so many of what is left. `template`
-    is carried for the stage that renders prompts. Raises ConfigError for a value of the wrong kind, or without effect.
+    is carried for the stage that renders prompts, and `date` (YYYY-MM-DD) is today for a chat template that asks
+    (None: DEFAULT_DATE). Raises ConfigError for a value of the wrong kind, or without effect.
     """
 
     name: str
@@ -61,6 +67,7 @@ class PromptsConfig:
     reference_column: str = "reference"
     language: str | None = None
     template: str | None = None
+    date: str | None = None
     ids: list[str] | None = None
     limit: int | None = None
 
@@ -80,6 +87,8 @@ class PromptsConfig:
             if value is not None and (type(value) is not int or value < 1):
                 null = "" if key.endswith("words") else ", or null for all"
                 raise ConfigError(f"prompts.{key}={value!r}: must be a whole number of at least 1{null}")
+        if self.date is not None:
+            _check_date(self.date, self.template)
         if self.first_year is not None and self.last_year is not None and self.first_year > self.last_year:
             raise ConfigError(f"prompts.first_year={self.first_year}: is after prompts.last_year={self.last_year}")
         for source, keys in _FIELDS_OF_SOURCE.items():
@@ -116,6 +125,26 @@ def load_prompts(config: PromptsConfig) -> tuple[Prompt, ...]:
     if repeated := len(table.rows) - len(prompts):
         log.info("%s: %d rows say again what another one says; such a prompt is there once", key, repeated)
     return tuple(_selected(list(prompts.values()), config.ids)[: config.limit])
+
+
+def _check_date(day: str, template: str | None) -> None:
+    """Raise ConfigError for what is no day, or a day that no chat template is told."""
+    if not _is_day(day):
+        raise ConfigError(f"prompts.date={day}: allowed is a day as YYYY-MM-DD, or null ({DEFAULT_DATE})")
+    if template != "chat":
+        raise ConfigError(f"prompts.date={day}: has no effect without prompts.template=chat; allowed is null")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text  # it also reads weeks
+    except ValueError:
+        return False
+
+
+def told_date(prompts: Mapping[str, Any]) -> str | None:
+    """The day that a chat template is told, by the resolved `prompts` group of a run; None without such a template."""
+    return (prompts.get("date") or DEFAULT_DATE) if prompts.get("template") == "chat" else None
 
 
 def check_template(template: str | None) -> None:

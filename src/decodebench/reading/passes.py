@@ -10,7 +10,17 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from decodebench.errors import ConfigError, DecodebenchError, ModelError, StoreError, guarded, noted, one_line
+from decodebench.errors import (
+    ConfigError,
+    DecodebenchError,
+    ModelError,
+    PromptError,
+    StoreError,
+    guarded,
+    noted,
+    one_line,
+    some,
+)
 from decodebench.models import (
     SCORERS,
     SELF,
@@ -19,13 +29,14 @@ from decodebench.models import (
     ScorerConfig,
     cpu_threads,
     fastest_exact_products,
+    ids_sha256,
     load,
 )
 from decodebench.plan import typed
 from decodebench.reading.files import ReadingFiles
 from decodebench.reading.texts import Item, no_embedding, prompt_tokens, read_texts, text_tokens
 from decodebench.records import CellWarning, Generation, Reading
-from decodebench.store import locked, read_manifest, read_records, write_json
+from decodebench.store import locked, other_model, read_manifest, read_records, write_json
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +71,7 @@ def read_other(run_dir: Path, config: ScorerConfig, device: str, manifest: Mappi
     for error in raised:
         why = one_line(error.__cause__ or error, 300)
         raise ModelError(f"scorer.id={config.id}: could not be loaded; {SCORERS} ({why})") from error
-    scorer = {"id": config.id, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype}
+    scorer = {"id": config.id, **asdict(loaded.identity)}
     readings = _read(run_dir, scorer, loaded, places(manifest), texts, _other_tokens)
     return replace(readings, warnings=tuple(f"scorer.id={config.id}: {warning}" for warning in loaded.warnings))
 
@@ -110,8 +121,14 @@ def _read(
 
 
 def _own_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
-    """What was fed and delivered while decoding, the EOS included."""
-    prompt_ids = cache(lambda text: prompt_tokens(loaded, text, place.template))
+    """What was fed and delivered while decoding, the EOS included. Raises PromptError where that cannot be told."""
+    prompt_ids = cache(lambda text: prompt_tokens(loaded, text, place.template, place.date))
+    others = [g.prompt_id for g in texts if g.prompt_ids_sha256 not in (None, ids_sha256(prompt_ids(g.prompt)))]
+    if others:
+        raise PromptError(
+            f"scorer.id={SELF}: other tokens were fed for the prompts {some(dict.fromkeys(others))} than "
+            f"model={place.model} makes of them now, so it cannot read what it wrote; allowed is another scorer"
+        )
     return [_item(g, prompt_ids(g.prompt), g.token_ids, g.finish_reason == "eos") for g in texts]
 
 
@@ -139,19 +156,22 @@ def _key(reading: Reading) -> tuple[str, int]:
     return reading.prompt_id, reading.sample
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Place:
-    """What a cell of a manifest says of the prompts of its texts: whose they are, and what is put around them."""
+    """What a cell of a manifest says of the prompts of its texts: whose they are, and what is put around them; `date`
+    is None without a chat template, and in runs from before it was kept."""
 
     model: str
     template: str | None
+    date: str | None
 
 
 def places(manifest: Mapping[str, Any]) -> dict[str, Place]:
     """The cells of a manifest that did not fail, and then the references, in its order."""
     failed = {entry["cell"] for entry in manifest["failed"]}
+    around = {name: (of.get("template"), of.get("date")) for name, of in manifest["prompts"].items()}
     return {
-        entry["id"]: Place(model=entry["model"], template=manifest["prompts"].get(entry["prompts"], {}).get("template"))
+        entry["id"]: Place(entry["model"], *around.get(entry["prompts"], (None, None)))
         for entry in (*manifest["cells"], *manifest.get("references", ()))
         if entry["id"] not in failed
     }
@@ -168,7 +188,7 @@ def by_cell(texts: Iterable[Generation]) -> dict[str, list[Generation]]:
 def read_run(run_dir: Path, scorer_id: str, *, dtype: str = "auto") -> None:
     """Let a scorer read the texts and references of a stored run: readings.parquet, and `scorer` in the manifest.
 
-    `scorer_id` is "self" (the model of the manifest is loaded again, and must have the same weights), a folder, a .gguf
+    `scorer_id` is "self" (the model of the manifest is loaded again, and must be the same one), a folder, a .gguf
     file or a hub id. Raises ConfigError, ModelError or StoreError, one line each; where only some cells could not be
     read, these are in the manifest's `unread`.
     """
@@ -209,9 +229,9 @@ def _load_again(manifest: Mapping[str, Any], label: str) -> LoadedModel:
             ".gguf file or a hub id"
         )
     loaded = load(typed(ModelConfig, entry["config"], "model"), announce=log.info)
-    if (loaded.fingerprint, loaded.dtype) != (entry["fingerprint"], entry["dtype"]):
+    if other := other_model(entry, asdict(loaded.identity)):
         raise StoreError(
-            f"scorer.id={SELF}: model={label} has other weights now ({loaded.fingerprint} {loaded.dtype}) than when it "
-            f"generated these texts ({entry['fingerprint']} {entry['dtype']})"
+            f"scorer.id={SELF}: model={label} has other {other.parts} now than when it generated these texts "
+            f"({other.changes}); allowed is another scorer, or a new run"
         )
     return loaded

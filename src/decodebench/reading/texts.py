@@ -58,10 +58,12 @@ class Item:
         return self.ids[self.start :]
 
 
-def prompt_tokens(loaded: LoadedModel, text: str, template: str | None = None) -> tuple[int, ...]:
+def prompt_tokens(
+    loaded: LoadedModel, text: str, template: str | None = None, today: str | None = None
+) -> tuple[int, ...]:
     """A prompt as decoding feeds it (`tokens.encode`). Of an empty text: the BOS alone, nothing where there is none."""
     if text:
-        return encode(loaded, text, template)
+        return encode(loaded, text, template, today)
     bos = loaded.tokenizer.bos_token_id
     return () if bos is None or bos >= vocabulary(loaded.model) else (bos,)
 

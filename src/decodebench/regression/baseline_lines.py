@@ -13,9 +13,7 @@ def lines_of(baseline: Baseline) -> Iterator[Line]:
     """Everything in order. What a line is, its first key says; a row is a list under its metric."""
     for key, value in baseline.made.items():
         yield {"made": key, "is": value}
-    for name, prompts in baseline.prompts.items():
-        for prompt_id, sha256 in prompts.items():
-            yield {"prompt": prompt_id, "of": name, "sha256": sha256}
+    yield from _prompt_lines(baseline)
     before: Mapping[str, Any] = {}
     for arm in baseline.arms:
         yield {"arm": arm.strategy, "prompts": arm.prompts, "model": arm.model, "is_search": arm.is_search}
@@ -25,6 +23,14 @@ def lines_of(baseline: Baseline) -> Iterator[Line]:
             yield _metric_line(name, metric)
             yield from ([prompt_id, *map(_short, row)] for prompt_id, row in metric.rows.items())
         before = arm.config
+
+
+def _prompt_lines(baseline: Baseline) -> Iterator[Line]:
+    for name, prompts in baseline.prompts.items():
+        by_model = {model: of for (model, in_set), of in baseline.fed.items() if in_set == name}
+        for prompt_id, sha256 in prompts.items():
+            fed = {model: of[prompt_id] for model, of in by_model.items() if prompt_id in of}
+            yield {"prompt": prompt_id, "of": name, "sha256": sha256, **({"fed": fed} if fed else {})}
 
 
 def _config_lines(config: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[Line]:

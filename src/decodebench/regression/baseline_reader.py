@@ -20,6 +20,7 @@ class Reader:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
         self._prompts: dict[str, dict[str, str]] = {}
+        self._fed: dict[tuple[str, str], dict[str, str]] = {}
         self._arms: list[dict[str, Any]] = []
         self._rows: dict[str, tuple[float, ...]] | None = None  # of the metric whose lines these are
 
@@ -32,7 +33,7 @@ class Reader:
         if kind == "made":
             _add(self._made, _string(line["made"]), _made(line["made"], line["is"]))
         elif kind == "prompt":
-            _add(self._prompts.setdefault(_string(line["of"]), {}), _string(line["prompt"]), _string(line["sha256"]))
+            self._prompt(line)
         elif kind == "arm":
             self._begin(line)
         elif kind == "config":
@@ -44,6 +45,12 @@ class Reader:
             _add(self._arm["metrics"], _string(line["metric"]), _metric(line, self._rows))
         else:
             raise ValueError(f"it begins with {_shown(kind)}")
+
+    def _prompt(self, line: Mapping[str, Any]) -> None:
+        prompts, prompt_id = _string(line["of"]), _string(line["prompt"])
+        _add(self._prompts.setdefault(prompts, {}), prompt_id, _string(line["sha256"]))
+        for model, sha256 in _mapping(line.get("fed", {})).items():
+            self._fed.setdefault((model, prompts), {})[prompt_id] = _string(sha256)
 
     @property
     def _arm(self) -> dict[str, Any]:
@@ -124,7 +131,7 @@ class Reader:
             BaselineArm(**arm | {"texts": {seed: _in_order(of) for seed, of in arm["texts"].items()}})
             for arm in self._arms
         ]
-        return Baseline(made=self._made, prompts=self._prompts, arms=tuple(arms))
+        return Baseline(made=self._made, prompts=self._prompts, arms=tuple(arms), fed=self._fed)
 
 
 def _in_order(prompts: Mapping[str, Mapping[int, BaselineText]]) -> dict[str, tuple[BaselineText, ...]]:

@@ -80,7 +80,7 @@ def _divergence(pair: Pair, prompt_id: str, before: BaselineText, now: BaselineT
         place=place,
         gap=gap,
         gap_of=of,
-        tie=gap is not None and gap <= noise,
+        tie=gap is not None and gap <= noise and prompt_id not in pair.fed_otherwise,
     )
 
 
@@ -115,7 +115,7 @@ def exact_finding(pair: Pair, rule: Rule, noise: float) -> Finding:
         metric=None,
         outcome=outcome,
         severity=rule.severity,
-        message=_message(differ, real, prompts, noise),
+        message=_message(differ, real, prompts, noise) + _after_other_prompts(pair, real),
         unit="texts",
         value=float(len(differ)),
         n=prompts,
@@ -133,6 +133,12 @@ def _message(differ: Sequence[Divergence], real: Sequence[Divergence], prompts: 
     close = f", the closest by {min(known):.3g} (a tie is within {noise:g})" if known else ""
     more = f"; {ties} more by a numerical tie" if ties else ""
     return f"other tokens for {len(real)} of {_count(prompts)}{close}{more}"
+
+
+def _after_other_prompts(pair: Pair, real: Sequence[Divergence]) -> str:
+    """How much of it is no matter of decoding."""
+    count = sum(each.prompt_id in pair.fed_otherwise for each in real)
+    return f"; the prompts' tokens differ for {count} of these" if count else ""
 
 
 def _shared(a: Sequence[object], b: Sequence[object]) -> int:

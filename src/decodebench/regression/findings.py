@@ -56,14 +56,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A run held against a baseline. `changes` say what else differs (model, dtype, versions, numbers of a strategy), a
-    line each; `incomparable` why nothing can be said, a line each (then there are no findings)."""
+    """A run held against a baseline. `prompts` say which prompts were fed as other tokens, a line each: where there are
+    some, what follows is not of decoding alone. `changes` say what else differs (model, dtype, versions, numbers of a
+    strategy), a line each; `incomparable` why nothing can be said, a line each (then there are no findings)."""
 
     run: str
     baseline: str
     changes: tuple[str, ...]
     incomparable: tuple[str, ...]
     findings: tuple[Finding, ...]
+    prompts: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

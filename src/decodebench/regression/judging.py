@@ -9,9 +9,10 @@ from decodebench.regression.baseline import Baseline
 from decodebench.regression.bounds import bound_finding
 from decodebench.regression.exact import exact_finding, noise_of
 from decodebench.regression.findings import Check, Finding, Outcome
-from decodebench.regression.matching import FailedArm, Matched, Pair, changes, match
+from decodebench.regression.matching import FailedArm, Matched, Pair, changes, match, other_prompts
 from decodebench.regression.rules import FAILED_CELLS, Rule
 from decodebench.regression.statistical import statistical_findings
+from decodebench.store import flat
 
 
 def judge(baseline: Baseline, run: Baseline, rules: Sequence[Rule], failed: Sequence[FailedArm] = ()) -> Check:
@@ -32,6 +33,7 @@ def judge(baseline: Baseline, run: Baseline, rules: Sequence[Rule], failed: Sequ
         changes=changes(baseline, run, matched.pairs),
         incomparable=tuple(dict.fromkeys(incomparable)),
         findings=() if incomparable else tuple(_findings(tasks, matched, baseline, run)),
+        prompts=other_prompts(matched.pairs),
     )
 
 
@@ -78,7 +80,7 @@ def _metrics(tasks: Sequence[Task], baseline: Baseline, run: Baseline) -> Iterat
         elif (before.version, before.unit, before.direction) != (now.version, now.unit, now.direction):
             told = [f"version {m.version}, unit {m.unit}, direction {m.direction}" for m in (before, now)]
             yield f"{task.metric}: is defined otherwise in the run ({told[0]} -> {told[1]})"
-        elif _reads(task.metric) and scorers[0] != scorers[1] and before.value is not None and now.value is not None:
+        elif _reads(task.metric) and before.value is not None and now.value is not None and _differ(*scorers):
             told = [_scorer(scorer) for scorer in scorers]
             yield f"{task.metric}: the texts were read by another scorer ({told[0]} -> {told[1]})"
 
@@ -88,10 +90,15 @@ def _reads(metric: str) -> bool:
     return known is not None and "reading" in known.needs
 
 
-def _scorer(entry: object) -> str:
-    if not isinstance(entry, dict):
-        return "none"
-    return " ".join(str(entry[key]) for key in ("id", "fingerprint", "dtype") if entry.get(key))
+def _differ(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
+    """Whether two scorers are others, by what both sides say: keys of a config come and go with transformers."""
+    a, b = flat(before), flat(now)
+    return bool(a) != bool(b) or any(a[key] != b[key] for key in a.keys() & b.keys())
+
+
+def _scorer(entry: Mapping[str, Any] | None) -> str:
+    told = {key: (entry or {}).get(key) for key in ("id", "fingerprint", "dtype", "tokenizer")}
+    return " ".join(str(value) for value in told.values() if value) or "none"
 
 
 def _failures(pairs: Sequence[Pair], tasks: Sequence[Task]) -> Iterator[str]:

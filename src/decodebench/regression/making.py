@@ -19,13 +19,16 @@ from decodebench.regression.baseline import (
     significant,
 )
 from decodebench.scoring import Arm, Arms, ScoredRun, scored_run
-from decodebench.store import read_cell, read_manifest
+from decodebench.store import other_model, read_cell, read_manifest
 
 MARGIN_DIGITS = 3
 """A margin is only held against the size of a noise."""
 
 _OF_THE_RUN = ("created", "command", "git_commit", "versions", "machine")
-_OF_A_MODEL = ("source", "fingerprint", "dtype", "device", "exactness")
+_OF_A_MODEL = (
+    *("source", "fingerprint", "dtype", "device", "exactness"),
+    *("resolved_config", "tokenizer", "chat_template", "eos_ids"),
+)
 Entries = list[Mapping[str, Any]]
 
 
@@ -41,6 +44,7 @@ def make_baseline(run_dir: Path, *, whole: bool = True, **changes: Any) -> Basel
     _refuse(run_dir, manifest, whole)
     scored = scored_run(run_dir, **changes)
     prompts: dict[str, dict[str, str]] = {}
+    fed: dict[tuple[str, str], dict[str, str]] = {}
     arms = []
     for (model, prompt_set, strategy), entries in _by_arm(manifest).items():
         texts: dict[int, dict[str, list[Generation]]] = {}
@@ -48,6 +52,8 @@ def make_baseline(run_dir: Path, *, whole: bool = True, **changes: Any) -> Basel
             for text in read_cell(run_dir / "generations.parquet", Generation, entry["id"]):
                 texts.setdefault(entry["seed"], {}).setdefault(text.prompt_id, []).append(text)
                 prompts.setdefault(prompt_set, {})[text.prompt_id] = sha256(text.prompt)
+                if text.prompt_ids_sha256 is not None:
+                    fed.setdefault((model, prompt_set), {})[text.prompt_id] = text.prompt_ids_sha256
         if not texts:
             continue  # of a run that need not be whole
         arms.append(
@@ -61,14 +67,14 @@ def make_baseline(run_dir: Path, *, whole: bool = True, **changes: Any) -> Basel
                 metrics=_metrics(scored.arms.sets[model, prompt_set][strategy], scored),
             )
         )
-    return Baseline(made=_made(manifest, scored), prompts=prompts, arms=tuple(arms))
+    return Baseline(made=_made(manifest, scored), prompts=prompts, arms=tuple(arms), fed=fed)
 
 
 def with_noise(baseline: Baseline, seeds_dir: Path) -> Baseline:
     """The same with the noise of a run of its own configuration with other seeds: of each metric of each arm that this
     run has, the standard deviation of the value of one seed (None where a seed has no value).
 
-    Raises StoreError where cells of it failed, or where it was made with other weights.
+    Raises StoreError where cells of it failed, or where its model was another one.
     """
     manifest = read_manifest(seeds_dir)
     for failed in manifest["failed"]:
@@ -81,7 +87,7 @@ def with_noise(baseline: Baseline, seeds_dir: Path) -> Baseline:
         if names is None:
             arms.append(arm)
             continue
-        _refuse_other_weights(arm.model, baseline.made["models"][arm.model], manifest["models"][entry["model"]])
+        _refuse_other_model(arm.model, baseline.made["models"][arm.model], manifest["models"][entry["model"]])
         seeds = _arm(scored.arms, names)
         metrics = {name: replace(metric, noise=_noise(seeds, name)) for name, metric in arm.metrics.items()}
         arms.append(replace(arm, metrics=metrics))
@@ -181,6 +187,7 @@ def _made(manifest: Mapping[str, Any], scored: ScoredRun) -> dict[str, Any]:
         **{key: manifest.get(key) for key in _OF_THE_RUN},
         "models": models,
         "second_models": manifest.get("second_models") or {},
+        "second_identities": manifest.get("second_identities") or {},
         "scorer": manifest.get("scorer"),
         "metrics": asdict(scored.config),
     }
@@ -202,10 +209,9 @@ def _noise(arm: Arm, name: str) -> float | None:
     return significant(stdev(known)) if 1 < len(known) == len(arm.seeds) else None
 
 
-def _refuse_other_weights(label: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    before, today = ((entry.get("fingerprint"), entry.get("dtype")) for entry in (then, now))
-    if before != today:
+def _refuse_other_model(label: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if other := other_model(then, now):
         raise StoreError(
-            f"seed noise: model={label} has other weights now ({today[0]} {today[1]}) than when the run was made "
-            f"({before[0]} {before[1]}); make the run again first"
+            f"seed noise: model={label} has other {other.parts} now ({other.changes}) than when the run was made; make "
+            "the run again first"
         )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from decodebench.errors import allowed_names
+from decodebench.errors import allowed_names, some
 from decodebench.records import HUMAN
 from decodebench.regression.baseline import Baseline, BaselineArm, BaselineText
+from decodebench.store import both_known, differences, flat
 
 Key = tuple[str, str, str]
 """Model (empty where neither side has several), prompt set, strategy: by these labels arms are matched."""
@@ -26,12 +27,15 @@ class FailedArm:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """An arm of the baseline and the same one of the run; None where all of its cells failed, with their `errors`."""
+    """An arm of the baseline and the same one of the run; None where all of its cells failed, with their `errors`.
+
+    `fed_otherwise` are the prompts for which other token ids were fed: what follows them says nothing of decoding."""
 
     key: Key
     baseline: BaselineArm
     run: BaselineArm | None
     errors: tuple[str, ...] = ()
+    fed_otherwise: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -91,7 +95,10 @@ def match(baseline: Baseline, run: Baseline, failed: Sequence[FailedArm] = ()) -
     pairs, missing = [], []
     for key, arm in before.items():
         if key in now or key in errors:
-            pairs.append(Pair(key=key, baseline=arm, run=now.get(key), errors=tuple(errors.get(key, ()))))
+            fed = _fed_otherwise(baseline, run, arm, now.get(key))
+            pairs.append(
+                Pair(key=key, baseline=arm, run=now.get(key), errors=tuple(errors.get(key, ())), fed_otherwise=fed)
+            )
         else:
             there = [_name(other) for other in now]
             missing.append(f"{_name(key)}: the run has no such cells; it has: {_named(_name(key), there)}")
@@ -100,6 +107,21 @@ def match(baseline: Baseline, run: Baseline, failed: Sequence[FailedArm] = ()) -
         pairs=tuple(pairs),
         new=tuple(key for key in now if key not in before),
         incomparable=tuple(dict.fromkeys(incomparable)),
+    )
+
+
+def _fed_otherwise(baseline: Baseline, run: Baseline, before: BaselineArm, now: BaselineArm | None) -> tuple[str, ...]:
+    if now is None:
+        return ()
+    then, today = (side.fed.get((arm.model, arm.prompts), {}) for side, arm in ((baseline, before), (run, now)))
+    return tuple(id_ for id_, sha256 in then.items() if today.get(id_, sha256) != sha256)
+
+
+def other_prompts(pairs: Iterable[Pair]) -> tuple[str, ...]:
+    """Which prompts were fed as other tokens, a line for each prompt set (and model, where there are several)."""
+    places = {pair.key[:2]: pair.fed_otherwise for pair in pairs if pair.fed_otherwise}
+    return tuple(
+        f"the prompts' tokens differ: {' / '.join(filter(None, place))}: {some(ids)}" for place, ids in places.items()
     )
 
 
@@ -135,20 +157,20 @@ def _texts(baseline: Baseline, pairs: Sequence[Pair]) -> Iterator[str]:
                 yield from _listed(f"{pair.name}: no text in {side} with seed {seed} for prompt", lacking)
 
 
-def _listed(what: str, names: Sequence[str], most: int = 5) -> Iterator[str]:
+def _listed(what: str, names: Sequence[str]) -> Iterator[str]:
     """One line for any number of names; none for none."""
     if names:
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        yield f"{what}: {', '.join(map(repr, names[:most]))}{more}"
+        yield f"{what}: {some(names)}"
 
 
 def changes(baseline: Baseline, run: Baseline, pairs: Iterable[Pair]) -> tuple[str, ...]:
     """What was made otherwise, a line each: models, versions, the numbers of the strategies, seeds."""
     pairs = [pair for pair in pairs if pair.run is not None]
     found = [*_models(baseline, run, pairs)]
-    for what in ("versions", "machine", "second_models", "scorer"):
-        before, now = (_flat(side.made.get(what)) for side in (baseline, run))
-        found += [f"{what} {line}" for line in _differences(before, now)]
+    whole = all("second_identities" in side.made for side in (baseline, run))
+    for what in ("versions", "machine", "second_identities" if whole else "second_models", "scorer"):
+        before, now = both_known(*(side.made.get(what) or {} for side in (baseline, run)))
+        found += [f"{what} {line}" for line in differences(flat(before), flat(now))]
     by_line: dict[str, list[str]] = {}
     for pair in pairs:
         for line in _of_arm(pair):
@@ -164,7 +186,7 @@ def _models(baseline: Baseline, run: Baseline, pairs: Sequence[Pair]) -> Iterato
         a, b = model_facts(baseline, before), model_facts(run, now)
         if before != now:
             yield f"model {before} -> {now}"
-        for line in _differences(_flat(a), _flat(b)):
+        for line in differences(*map(flat, both_known(a, b))):
             yield f"model {now}: {line}"
 
 
@@ -180,10 +202,10 @@ def _of_arm(pair: Pair) -> Iterator[str]:
     if pair.run is None:
         return
     before, now = (
-        _flat({key: value for key, value in arm.config.items() if key not in ("seed", "latency")})
+        flat({key: value for key, value in arm.config.items() if key not in ("seed", "latency")})
         for arm in (pair.baseline, pair.run)
     )
-    yield from _differences(before, now)
+    yield from differences(before, now)
     a, b = (sorted(arm.texts) for arm in (pair.baseline, pair.run))
     if a != b:
         yield f"seed {_list(a)} -> {_list(b)}"
@@ -191,25 +213,3 @@ def _of_arm(pair: Pair) -> Iterator[str]:
 
 def _list(values: Sequence[Any]) -> str:
     return ", ".join(map(str, values))
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, str]:
-    """Nested containers as dotted keys with their values as text."""
-    if not isinstance(node, Mapping):
-        return {} if node is None and not prefix else {prefix: "null" if node is None else str(node)}
-    found: dict[str, str] = {}
-    for key, value in node.items():
-        found |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
-def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    for key in dict.fromkeys((*before, *now)):
-        a, b = before.get(key, "none"), now.get(key, "none")
-        if a != b:
-            yield f"{key} {_short(a)} -> {_short(b)}"
-
-
-def _short(text: str) -> str:
-    text = repr(text) if text != " ".join(text.split()) else text
-    return text if len(text) <= 80 else text[:79] + "…"

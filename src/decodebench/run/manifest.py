@@ -10,7 +10,7 @@ import torch
 
 from decodebench.decoding import Memory
 from decodebench.engine import Forward
-from decodebench.models import LoadedModel, loads, ranges, second_fingerprint, vocabulary
+from decodebench.models import Identity, LoadedModel, loads, ranges, second_identity, vocabulary
 from decodebench.plan import Job, Plan, cell_labels, reference_id
 from decodebench.records import HUMAN, SCHEMA_VERSION, CellWarning
 from decodebench.run.progress import Progress
@@ -38,6 +38,7 @@ def manifest(
     prompts = section("prompts", "prompts", {cell: _prompts_entry(job) for cell, job in planned.items()})
     listed = [entry | labels[cell] for cell, entry in cells.items()]
     there = progress.references | {entry["id"] for entry in earlier.get("references", ())}
+    second = _second_models(plan.jobs)
     failed = [f for f in earlier.get("failed", ()) if f["cell"] in cells and f["cell"] not in planned]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -54,7 +55,9 @@ def manifest(
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "models": section("models", "model", progress.models),
-        "second_models": _second_models(plan.jobs) | earlier.get("second_models", {}),
+        "second_models": {place: one.fingerprint for place, one in second.items()} | earlier.get("second_models", {}),
+        "second_identities": {place: asdict(one) for place, one in second.items()}
+        | earlier.get("second_identities", {}),
         "prompts": prompts,
         "cells": listed,
         "references": [entry for entry in _references(listed, prompts) if entry["id"] in there],
@@ -89,14 +92,12 @@ def model_entry(loaded: LoadedModel, forward: Forward, products: str, config: An
     return {
         "source": loaded.source,
         "device": str(loaded.device),
-        "dtype": loaded.dtype,
-        "fingerprint": loaded.fingerprint,
+        **asdict(loaded.identity),
         "parameters": loaded.parameters,
         "vocabulary": vocabulary(loaded.model),
         "unused_ids": list(map(list, ranges(loaded.unused_ids))),
         "licence": loaded.licence,
         "context_length": loaded.context_length,
-        "eos_ids": list(loaded.eos_ids),
         "pad_id": loaded.pad_id,
         "forward": forward.path,
         "forward_reason": forward.reason,
@@ -120,11 +121,11 @@ def _warnings(progress: Progress, earlier: Iterable[Mapping[str, Any]], beside: 
     return [CellWarning(warning=text, metric=metric, cells=tuple(cells)) for (text, metric), cells in found.items()]
 
 
-def _second_models(jobs: Iterable[Job]) -> dict[str, str]:
-    """The fingerprints of the second models that cells read, by their folder or hub id."""
+def _second_models(jobs: Iterable[Job]) -> dict[str, Identity]:
+    """The second models that cells read, by their folder or hub id."""
     places = {job.strategy.second_model for job in jobs}
-    known = {place: second_fingerprint(place) for place in places if place}
-    return {place: print_ for place, print_ in known.items() if print_}
+    known = {place: second_identity(place) for place in places if place}
+    return {place: one for place, one in known.items() if one}
 
 
 def _references(cells: Iterable[Mapping[str, Any]], prompts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -137,4 +138,4 @@ def _references(cells: Iterable[Mapping[str, Any]], prompts: Mapping[str, Any]) 
 
 
 def _prompts_entry(job: Job) -> dict[str, Any]:
-    return {"sha256": job.prompts_sha256, "count": len(job.prompts), "template": job.template}
+    return {"sha256": job.prompts_sha256, "count": len(job.prompts), "template": job.template, "date": job.date}

@@ -6,18 +6,26 @@ load_model -> decode (journal) -> time (latency) -> read_references (references)
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from decodebench.decoding import Prepared, decode_cells, prepare, reference_texts, rows_that_fit, waiting
+from decodebench.decoding import (
+    Prepared,
+    decode_cells,
+    prepare,
+    reference_texts,
+    refuse_other_prompts,
+    rows_that_fit,
+    waiting,
+)
 from decodebench.engine import Forward, Request, Room, choose_rows
 from decodebench.errors import DecodebenchError, guarded, noted
 from decodebench.latency import measure_latency, timed_calls
-from decodebench.models import SELF, LoadedModel, fastest_exact_products, load, second_fingerprint, vocabulary
-from decodebench.plan import Job
+from decodebench.models import SELF, LoadedModel, fastest_exact_products, load, second_identity, vocabulary
+from decodebench.plan import Job, model_told
 from decodebench.reading import Readings, by_cell, finish_readings, read_other, read_own
 from decodebench.records import Counts, Generation, Timing
 from decodebench.run.manifest import memory_entry, model_entry
@@ -52,11 +60,12 @@ def load_model(run: RunUnderWay, jobs: Sequence[Job]) -> ModelInUse | None:
     with guarded(fail):
         with progress.timed("load"):
             loaded = load(jobs[0].model, announce=log.info)
-            run.store.refuse_other_weights((j.cell.id for j in jobs), loaded.fingerprint, loaded.dtype)
+            run.store.refuse_other_model(model_told(jobs[0].model), asdict(loaded.identity))
             with fastest_exact_products(loaded.device, loaded.model.dtype) as products:
                 forward = choose_rows(loaded.model, loaded.device, vocabulary(loaded.model), engine.cuda_graphs)
         progress.warn((job.cell.id for job in jobs), loaded.warnings)
         prepared = _prepare(run, jobs, loaded)
+        refuse_other_prompts(prepared, run.store)
         todo = waiting(prepared, run.store)
         fits = rows_that_fit(todo, loaded, forward, engine)
     if all(job.cell.id in progress.failed for job in jobs):
@@ -75,8 +84,9 @@ def _prepare(run: RunUnderWay, jobs: Sequence[Job], loaded: LoadedModel) -> list
     for job in jobs:
         with guarded(partial(run.progress.fail, job.cell.id)):
             ready = prepare(job, loaded)
-            if place := job.strategy.second_model:
-                run.store.refuse_other_second_model(place, second_fingerprint(place))
+            place = job.strategy.second_model
+            if place and (second := second_identity(place)):
+                run.store.refuse_other_second_model(place, asdict(second))
             prepared.append(ready)
             run.progress.warn([job.cell.id], ready.warnings)
             run.progress.generation_configs[job.cell.id] = ready.generation_config

@@ -28,6 +28,7 @@ class RunUnderWay:
     def of(cls, plan: Plan, *, adds: bool) -> "Iterator[RunUnderWay]":
         """Open the folder of a plan, and close it again. Raises StoreError where it holds something else."""
         store = RunStore(plan.run_dir)
+        store.refuse_fewer_texts({job.cell.id: job.strategy.samples * job.strategy.returns for job in plan.jobs})
         if not adds:
             store.refuse_foreign(job.cell.id for job in plan.jobs)
         try:

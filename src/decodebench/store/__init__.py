@@ -1,11 +1,13 @@
 """The run folder on disk. In: records and a manifest. Out: the same, whole or not at all; other stages see only this.
 
 `folder` is a run that is being written, and its journal; `tables` parquet and csv, `checking` what they must be when
-they are read; `manifest` manifest.json as it is read; `naming` what cells are called;
-`provenance` the command, commit, versions and machine of a manifest; `cache` where converted models and locks lie.
+they are read; `manifest` manifest.json as it is read; `naming` what cells are called; `provenance` the command, commit,
+versions and machine of a manifest; `changes` what differs between two such records; `cache` where converted models and
+locks lie.
 """
 
 from decodebench.store.cache import cache_root
+from decodebench.store.changes import both_known, differences, flat, other_model
 from decodebench.store.folder import Key, RunStore, locked
 from decodebench.store.manifest import read_manifest
 from decodebench.store.naming import labels
@@ -26,14 +28,18 @@ from decodebench.store.tables import (
 __all__ = [
     "Key",
     "RunStore",
+    "both_known",
     "cache_root",
     "cells_of",
     "command_line",
+    "differences",
+    "flat",
     "git_commit",
     "labels",
     "locked",
     "machine",
     "opened",
+    "other_model",
     "read_cell",
     "read_manifest",
     "read_records",

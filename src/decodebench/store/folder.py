@@ -20,6 +20,7 @@ import filelock
 from decodebench.errors import DiskError, StoreError, one_line
 from decodebench.records import Generation, Timing
 from decodebench.store.cache import cache_root
+from decodebench.store.changes import other_model
 from decodebench.store.checking import checked
 from decodebench.store.manifest import read_manifest
 from decodebench.store.tables import as_table, read_records, records_of, schema, write_json, write_records
@@ -75,26 +76,36 @@ class RunStore:
                 f"or delete {self.run_dir}"
             )
 
-    def refuse_other_weights(self, cells: Iterable[str], fingerprint: str, dtype: str) -> None:
-        """Raise StoreError where cells of these were stored with other weights, or in another dtype."""
-        stored = {c["id"]: c["model"] for c in self.manifest.get("cells", ())}
-        for model in {stored[cell] for cell in cells if cell in stored}:
-            entry = self.manifest["models"].get(model)
-            if entry and (entry["fingerprint"], entry["dtype"]) != (fingerprint, dtype):
-                raise StoreError(
-                    f"name={self.run_dir.name}: {self.run_dir} was made with other weights of model={model} "
-                    f"({entry['fingerprint']} {entry['dtype']}, now {fingerprint} {dtype}); to start afresh choose "
-                    f"another name=, or delete {self.run_dir}"
-                )
+    def refuse_other_model(self, model: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Raise StoreError where a cell was stored with this model (its configuration) as it was, and it is `now` (its
+        identity) another one."""
+        for label, entry in self.manifest.get("models", {}).items():
+            if _asks_alike(entry.get("config") or {}, model):
+                self._refuse(f"model={label}", entry, now)
 
-    def refuse_other_second_model(self, place: str, fingerprint: str | None) -> None:
-        """Raise StoreError where cells were stored with other weights of a second model."""
-        stored = self.manifest.get("second_models", {}).get(place, fingerprint)
-        if stored != fingerprint:
+    def refuse_other_second_model(self, place: str, now: Mapping[str, Any]) -> None:
+        """Raise StoreError where cells were stored with another second model from there."""
+        prints = self.manifest.get("second_models", {})
+        older = {"fingerprint": prints[place]} if place in prints else {}
+        self._refuse(f"the second model {place}", self.manifest.get("second_identities", {}).get(place, older), now)
+
+    def _refuse(self, what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        if other := other_model(then, now):
             raise StoreError(
-                f"name={self.run_dir.name}: {self.run_dir} was made with other weights of the second model {place} "
-                f"({stored}, now {fingerprint}); to start afresh choose another name=, or delete {self.run_dir}"
+                f"name={self.run_dir.name}: {self.run_dir} was made with other {other.parts} of {what} "
+                f"({other.changes}); to start afresh choose another name=, or delete {self.run_dir}"
             )
+
+    def refuse_fewer_texts(self, texts: Mapping[str, int]) -> None:
+        """Raise StoreError where a cell has texts beyond the number that each prompt is to have now."""
+        for cell, prompt_id, sample in self.generations:
+            if sample >= texts.get(cell, sample + 1):
+                known = next((c["strategy"] for c in self.manifest.get("cells", ()) if c["id"] == cell), cell)
+                raise StoreError(
+                    f"name={self.run_dir.name}: {self.run_dir} has {sample + 1} texts or more of {known} for the "
+                    f"prompt {prompt_id!r}, and this grid asks for {texts[cell]}; allowed are as many or more, or "
+                    "another name="
+                )
 
     def begin(self, manifest: Mapping[str, Any]) -> None:
         """Create the folder, write the manifest, open the journal; called again, write the manifest."""
@@ -164,6 +175,11 @@ class RunStore:
         if self._journal is not None:
             os.close(self._journal)
             self._journal = None
+
+
+def _asks_alike(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two configurations name one model, wherever it runs."""
+    return bool(then) and all(then.get(key) == now.get(key) for key in now)
 
 
 @contextmanager

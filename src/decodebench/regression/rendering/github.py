@@ -10,8 +10,9 @@ _IN_A_TITLE = _ESCAPED | {ord(":"): "%3A", ord(","): "%2C"}
 
 def github_annotations(check: Check) -> str:
     """An error for each finding that fails and each reason why nothing can be compared, a warning for what is warned
-    of, a notice for the others that are no plain pass and for the verdict."""
+    of and for prompts that were fed as other tokens, a notice for the others that are no plain pass and the verdict."""
     lines = [_line("error", "cannot be compared", reason) for reason in check.incomparable]
+    lines += [_line("warning", "prompts", line) for line in check.prompts]
     label = labels(check)
     for finding in open_findings(check):
         warned = finding.outcome in ("regression", "cannot tell", "missing")

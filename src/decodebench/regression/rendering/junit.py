@@ -28,7 +28,8 @@ def junit_xml(check: Check) -> str:
         suite.set(plural, str(len(suite.findall(f"testcase/{kind}"))))
     suite.set("tests", str(len(suite)))
     notes = ElementTree.SubElement(suite, "system-out")
-    notes.text = _text("\n".join((f"{check.run} against {check.baseline}", *check.changes, verdict(check))))
+    lines = (f"{check.run} against {check.baseline}", *check.prompts, *check.changes, verdict(check))
+    notes.text = _text("\n".join(lines))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

@@ -36,6 +36,8 @@ def _blocks(check: Check) -> Iterator[str]:
     yield f"{markdown_inline(check.run)} against {markdown_inline(check.baseline)}"
     if check.incomparable:
         yield _list(check.incomparable)
+    if check.prompts:
+        yield _list(check.prompts)
     found, label = open_findings(check), labels(check)
     if found:
         yield _table(found, label)

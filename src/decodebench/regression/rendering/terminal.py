@@ -35,6 +35,7 @@ def check_text(check: Check) -> str:
 
 def _lines(check: Check) -> Iterator[str]:
     yield one_line(f"{check.run} against {check.baseline}")
+    yield from (f"  {one_line(line)}" for line in check.prompts)
     yield from (f"  changed: {one_line(change)}" for change in check.changes[:CHANGES])
     if len(check.changes) > CHANGES:
         yield f"  and {len(check.changes) - CHANGES} more changes"
