@@ -81,6 +81,12 @@ class _Scorer(TypedDict):
     dtype: str | None
 
 
+class _Warning(TypedDict):
+    warning: str
+    cells: list[str]
+    metric: str | None
+
+
 class _Manifest(TypedDict, total=False):
     name: str
     status: str
@@ -93,6 +99,7 @@ class _Manifest(TypedDict, total=False):
     source: dict[str, Any]
     models: dict[str, _Model]
     second_models: dict[str, str]
+    second_identities: dict[str, dict[str, Any]]
     prompts: dict[str, _PromptSet]
     cells: list[_Cell]
     references: list[_Humans]
@@ -105,6 +112,8 @@ class _Manifest(TypedDict, total=False):
     memory: dict[str, Any]
     seconds: dict[str, float]
     metrics: dict[str, Any]
+    warnings: list[_Warning]
+    prompt_clusters: dict[str, int]
 
 
 _ALWAYS: Mapping[str, type] = {
