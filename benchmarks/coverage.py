@@ -84,6 +84,35 @@ def averaged_shares(share: float) -> Case:
     return case
 
 
+def texts_twice(clustered: bool) -> Case:
+    """Coverage for a mean over 2n prompts of n texts: what two prompts of one text share has twice the spread of the
+    rest. Taken as clusters, or as if they were 2n texts."""
+
+    def case(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+        data = np.repeat(rng.normal(5, 2, (simulations, n)), 2, axis=1) + rng.normal(0, 1, (simulations, 2 * n))
+        clusters = np.repeat(np.arange(n), 2).tolist() if clustered else None
+        intervals = ratio_intervals([(rows[:, None], identity) for rows in data], [clusters] * simulations)
+        return (covers(i, 5.0) for i in intervals)
+
+    return case
+
+
+def shares_twice(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+    """Coverage of Wilson for a share of 0.3 over 1.5n prompts of n texts: every other one comes twice, both agree."""
+    clusters = [*range(n), *range(0, n, 2)]
+    for hits in rng.binomial(1, 0.3, (simulations, n)):
+        yield covers(share_interval(int(hits.sum() + hits[::2].sum()), len(clusters), clusters), 0.3)
+
+
+def difference_twice(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+    """No difference over 2n prompts of n texts is claimed to be one."""
+    clusters = np.repeat(np.arange(n), 2).tolist()
+    for _ in range(simulations):
+        a, b = (np.repeat(rng.normal(0, 2, n), 2) + rng.normal(0, 1, 2 * n) for _ in range(2))
+        (found,) = compare([paired(a[:, None], b[:, None], identity, clusters)], "higher")
+        yield covers(Interval(low=found.low, high=found.high), 0.0)
+
+
 def set_metric(name: str) -> Case:
     """Coverage of subsampling for a metric of the whole set; the truth is the mean of that metric over 4,000 sets."""
 
@@ -210,6 +239,10 @@ CASES: dict[str, dict[str, tuple[Case, float]]] = {
         "share 0.02 (Wilson)": (wilson(0.02), 1),
         "share 0.3, 3 samples": (averaged_shares(0.3), 1),
         "share 0.02, 3 samples": (averaged_shares(0.02), 1),
+        "mean, each text twice": (texts_twice(clustered=True), 0.5),
+        "mean, each text twice, not clustered": (texts_twice(clustered=False), 0.5),
+        "share 0.3, half the texts twice": (shares_twice, 0.5),
+        "difference, each text twice": (difference_twice, 0.5),
         **{f"{name} of the set": (set_metric(name), 0.25) for name in SET_METRICS},
         "strength (Bradley-Terry)": (rank_coverage("strength"), 0.25),
         "mean rank": (rank_coverage("mean rank"), 0.05),

@@ -213,7 +213,8 @@ class Rank:
 
     `front`: no other strategy is as good in every chosen metric and better in one. `strength` is that of the
     Bradley-Terry model (log odds, mean 0), `mean_rank` the mean of the ranks within each prompt and metric (1 is the
-    best). Strategies with the same `tie` cannot be told apart.
+    best). Strategies with the same `tie` cannot be told apart. `reason` says why a number is missing, or what the
+    chosen metrics favour.
     """
 
     model: str

@@ -152,3 +152,53 @@ def test_labels_tell_namesakes_apart(noun: str, nodes: list[dict[str, Any]], exp
 
 def test_no_cells_no_labels() -> None:
     assert cell_labels({}) == {}
+
+
+REFERENCED = "prompts=file prompts.path=referenced.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        ("latency=skip metrics.rank_by=[e2e_s]", "nothing is timed: latency.rounds=0"),
+        ("latency=skip metrics.rank_by=[distinct_1,peak_bytes]", "nothing is timed: latency.rounds=0"),
+        ("metrics.rank_by=[vendi]", "no scorer has read the texts (scorer.id=self, or another model)"),
+        ("scorer.id=self metrics.rank_by=[mauve]", "the prompts have no references"),
+        ("metrics.rank_by=[length_w1]", "the prompts have no references"),
+        (f"{REFERENCED} scorer.id=self metrics.rank_by=[mauve]", "2 prompts have references, MAUVE needs at least 100"),
+        ("metrics.rank_by=[self_bleu]", "every strategy gives one text for a prompt"),
+        ("metrics.rank_by=[acceptance_rate]", "no strategy drafts tokens"),
+        (
+            "strategy.max_new_tokens=16 metrics.rank_by=[diversity_first32]",
+            "no text has 32 tokens: strategy.max_new_tokens=16",
+        ),
+    ],
+)
+def test_a_ranking_by_what_the_run_will_not_measure_is_refused(override: str, why: str | None) -> None:
+    """Everything was decoded first."""
+    Path("referenced.jsonl").write_text('{"text": "a", "reference": "b"}\n{"text": "c", "reference": "d"}\n')
+    with pytest.raises(ConfigError) as caught:
+        planned(f"strategy=greedy {override}")
+    message = str(caught.value)
+    assert message.startswith("metrics.rank_by=")
+    assert "\n" not in message
+    if why is not None:
+        assert f"this run will not measure it ({why})" in message
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "metrics.rank_by=[e2e_s,diversity]",
+        "scorer.id=self metrics.rank_by=[vendi]",
+        f"{REFERENCED} metrics.rank_by=[length_w1]",
+        "strategy=sample strategy.num_return_sequences=2 metrics.rank_by=[self_bleu]",
+        "strategy=beam strategy.num_return_sequences=2 metrics.rank_by=[self_bleu]",
+        "strategy=prompt_lookup metrics.rank_by=[acceptance_rate]",
+        "strategy.max_new_tokens=32 metrics.rank_by=[diversity_first32]",
+        "strategy.max_new_tokens=16 metrics.unit=characters metrics.rank_by=[diversity_first32_characters]",
+    ],
+)
+def test_a_ranking_by_what_it_may_measure_is_planned(override: str) -> None:
+    Path("referenced.jsonl").write_text('{"text": "a", "reference": "b"}\n{"text": "c", "reference": "d"}\n')
+    assert planned(override).jobs

@@ -287,3 +287,41 @@ def test_a_strategy_without_a_value_is_ranked_by_what_it_has():
     assert (a.front, b.front, c.front) == (True, False, False)
     assert (a.mean_rank, c.mean_rank, c.n, c.tie) == (None, None, 0, None)  # no prompt has a value of all three
     assert c.reason
+
+
+# --- lengths ---
+
+
+def looping(length, period, **fields):
+    """Twelve texts of so many tokens, which come again after `period` of them."""
+    return [generation([n % period for n in range(length)], prompt_id=f"p{at:02}", **fields) for at in range(12)]
+
+
+def test_a_strategy_that_stops_early_is_not_first_for_being_short():
+    """40 tokens with a period of 30 repeat less than 120 with one of 60, which has more to say."""
+    arms = arms_of(("early", looping(40, 30)), ("late", looping(120, 60)), leading=32)
+    early, late = ranking(arms, None)
+    assert early.metrics == ("diversity_first32", "loop_share")
+    assert early.mean_rank > late.mean_rank
+    told = "mean lengths differ, from 40 tokens (early) to 120 (late): shorter texts repeat less, so that "
+    same = "resampling the prompts does not change the value"
+    assert {early.reason, late.reason} == {f"{same}; {told}loop_share favours what stops early"}
+    # Chosen by hand it is what was chosen, and said.
+    early, late = ranking(arms, ["diversity"])
+    assert (early.metrics, early.mean_rank) == (("diversity",), 1.0)
+    assert early.reason == f"{same}; {told}diversity favours what stops early"
+    assert ranking(arms, ["diversity_first32"])[0].reason == same
+
+
+def test_where_not_all_have_the_leading_units_the_ranking_says_what_it_favours():
+    arms = arms_of(("early", looping(20, 19)), ("late", looping(120, 60)), leading=32)
+    early, _ = ranking(arms, None)
+    assert early.metrics == ("diversity", "loop_share")
+    assert early.reason.endswith("so that diversity, loop_share favours what stops early")
+
+
+def test_lengths_within_a_tenth_are_alike():
+    for longer, metrics in ((44, ("diversity", "loop_share")), (45, ("diversity_first32", "loop_share"))):
+        ranks = ranking(arms_of(("a", looping(40, 30)), ("b", looping(longer, 30)), leading=32), None)
+        assert ranks[0].metrics == metrics
+        assert ("mean lengths differ" in ranks[0].reason) == (longer == 45)

@@ -7,21 +7,26 @@ is a family of definitions. `adapters` is not imported here: it needs the slow `
 
 from decodebench.metrics.corpus import Corpus, Rules, corpus
 from decodebench.metrics.curves import measure_curves
-from decodebench.metrics.kinds import AnyMetric, Metric, SetMetric
+from decodebench.metrics.kinds import HUMAN_GROUP, LEADING_GROUP, WITHOUT, AnyMetric, Metric, SetMetric
 from decodebench.metrics.names import MetricName, read_name
 from decodebench.metrics.options import COMPATS, MetricsConfig
 from decodebench.metrics.quality import check_one_cell, measure, score
 from decodebench.metrics.rules import broken_rules
 from decodebench.metrics.scored import Scored
+from decodebench.metrics.sets import MAUVE_LEAST
 from decodebench.metrics.table import METRICS, check_rank_by, chosen
 from decodebench.metrics.texts import UNITS, Unit, countable, cut, unit_of
 from decodebench.metrics.timings import TIMING_METRICS, TimingMetric, measure_timings, score_timings
 
 __all__ = [
     "COMPATS",
+    "HUMAN_GROUP",
+    "LEADING_GROUP",
+    "MAUVE_LEAST",
     "METRICS",
     "TIMING_METRICS",
     "UNITS",
+    "WITHOUT",
     "AnyMetric",
     "Corpus",
     "Metric",

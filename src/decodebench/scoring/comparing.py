@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from decodebench.errors import ConfigError, allowed_names
-from decodebench.metrics import Scored, read_name
+from decodebench.metrics import HUMAN_GROUP, LEADING_GROUP, Scored, read_name
 from decodebench.records import HUMAN, Difference, Direction, Rank
 from decodebench.stats import (
     Array,
@@ -28,7 +28,11 @@ from decodebench.stats import (
 )
 
 RANK_BY = ("diversity", "loop_share", "e2e_s")
-"""What a ranking goes by where nothing else is chosen; in the run's own unit, and as far as it was measured."""
+"""What a ranking goes by where nothing else is chosen; in the run's own unit, and as far as it was measured. Of
+diversity the leading-unit form, where mean lengths differ and all strategies have it."""
+LENGTHS_ALIKE = 1.1
+"""Mean lengths differ where the longest is more than so many times the shortest: a shorter text repeats less for being
+short."""
 
 Names = tuple[str, str]
 """A model and a prompt set: strategies are compared within one."""
@@ -219,19 +223,48 @@ def ranking(arms: Arms, rank_by: Sequence[str] | None) -> list[Rank]:
     found: list[Rank] = []
     for (model, prompts), of_set in arms.sets.items():
         competing = [arm for strategy, arm in of_set.items() if strategy != HUMAN]
-        names = _chosen(competing, rank_by)
+        lengths = _different_lengths(competing)
+        names = _chosen(competing, rank_by, leading=lengths is not None)
         if len(competing) > 1 and names:
-            found += _ranks(model, prompts, competing, names, arms.clusters[model, prompts])
+            ranks = _ranks(model, prompts, competing, names, arms.clusters[model, prompts])
+            if lengths and (favoured := [name for name in names if _favours_short(name)]):
+                told = f"{lengths}: shorter texts repeat less, so that {', '.join(favoured)} favours what stops early"
+                ranks = [replace(rank, reason=f"{rank.reason}; {told}" if rank.reason else told) for rank in ranks]
+            found += ranks
     return found
 
 
-def _chosen(arms: Sequence[Arm], rank_by: Sequence[str] | None) -> list[str]:
+def _different_lengths(arms: Sequence[Arm]) -> str | None:
+    """How far mean lengths lie apart, in words; None where they are about the same."""
+    lengths = [
+        (pooled.value, arm.strategy, pooled.unit)
+        for arm in arms
+        for name in dict.fromkeys(name for seed in arm.seeds for name in seed)
+        if read_name(name).plain == "length" and (pooled := arm.pooled(name)) is not None and pooled.value is not None
+    ]
+    if not lengths or max(lengths)[0] <= LENGTHS_ALIKE * min(lengths)[0]:
+        return None
+    (short, shortest, unit), (long, longest, _) = min(lengths), max(lengths)
+    return f"mean lengths differ, from {short:.3g} {unit} ({shortest}) to {long:.3g} ({longest})"
+
+
+def _favours_short(name: str) -> bool:
+    """Whether it is a metric of repetition of whole texts."""
+    known = read_name(name)
+    return getattr(known.row, "repeats", False) and known.group not in (HUMAN_GROUP, LEADING_GROUP)
+
+
+def _chosen(arms: Sequence[Arm], rank_by: Sequence[str] | None, *, leading: bool) -> list[str]:
+    """The metrics to rank by: those of `rank_by`, else those of RANK_BY; `leading`: diversity of leading units."""
     known = dict.fromkeys(name for arm in arms for seed in arm.seeds for name in seed)
     pooled_of = {name: pooled for name in known for arm in arms[:1] if (pooled := arm.pooled(name)) is not None}
     ranked = [name for name, pooled in pooled_of.items() if pooled.direction != "none"]
     if rank_by is None:
         by_plain = {read_name(name).plain: name for name in ranked}
         chosen = [by_plain[plain] for plain in RANK_BY if plain in by_plain]
+        for plain, name in by_plain.items() if leading else ():
+            if plain.startswith("diversity_first") and all(_value(arm, name) is not None for arm in arms):
+                chosen = [name if read_name(other).plain == "diversity" else other for other in chosen]
         return [name for name in chosen if any(_value(arm, name) is not None for arm in arms)]
     for name in rank_by:
         usable = [other for other in ranked if any(_value(arm, other) is not None for arm in arms)]
