@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decodebench.errors import StoreError
+from decodebench.records import Generation
 from decodebench.regression.baseline import Baseline, BaselineArm, BaselineMetric, BaselineText, significant
 from decodebench.regression.baseline_file import read_baseline, write_baseline
 from decodebench.regression.making import make_baseline, with_noise
+from decodebench.store.tables import read_records, write_records
 from launches import launch
 from sample_run import cell, generation, manifest, save
 
@@ -157,6 +159,20 @@ def test_a_run_to_be_checked_need_not_be_whole(tmp_path: Path) -> None:
     assert [arm.strategy for arm in make_baseline(run_dir, whole=False).arms] == ["greedy", "sample"]
 
 
+def test_what_was_fed_and_all_of_the_model_is_kept(tmp_path: Path) -> None:
+    run_dir = run(tmp_path / "run")
+    path = run_dir / "generations.parquet"
+    texts = [replace(g, prompt_ids_sha256=g.prompt_id * 3) for g in read_records(path, Generation)]
+    write_records(path, Generation, [*texts[:-1], replace(texts[-1], prompt_ids_sha256=None)])
+    model = {"source": "s", "fingerprint": "aa", "tokenizer": "tt", "chat_template": None, "eos_ids": [1]}
+    model["resolved_config"] = {"rope": 1}
+    changed(run_dir, models={"gemma": model | {"parameters": 5}}, second_identities={"draft": {"tokenizer": "uu"}})
+    made = make_baseline(run_dir)
+    assert made.fed == {("gemma", "seed_ko"): {"a": "aaa", "b": "bbb"}}
+    assert made.made["models"] == {"gemma": model}
+    assert made.made["second_identities"] == {"draft": {"tokenizer": "uu"}}
+
+
 # --- noise
 
 
@@ -178,8 +194,8 @@ def test_noise_is_the_standard_deviation_over_seeds(tmp_path: Path) -> None:
 
 
 def test_noise_of_other_weights_or_of_failed_cells_is_none(tmp_path: Path) -> None:
-    made = make_baseline(run(tmp_path / "run"))
-    with pytest.raises(StoreError, match=r"^seed noise: model=gemma has other weights now \(fingerprint \w+ -> 0ff\)"):
+    made = make_baseline(run(tmp_path / "run", models={"gemma": {"fingerprint": "0aa", "dtype": "float32"}}))
+    with pytest.raises(StoreError, match=r"^seed noise: model=gemma has other weights now \(fingerprint 0aa -> 0ff\)"):
         with_noise(made, other_seeds(tmp_path / "seeds", models={"gemma": {"fingerprint": "0ff"}}))
     with pytest.raises(StoreError, match=r"^seed noise: a cell with another seed failed: no memory$"):
         with_noise(made, changed(tmp_path / "seeds", failed=[{"cell": "id-sample-3", "error": "no memory"}]))
@@ -251,7 +267,10 @@ def baselines(draw: st.DrawFn) -> Baseline:
             )
         )
     made = draw(st.fixed_dictionaries({"run": VALUES, "versions": VALUES, "models": MODELS, "metrics": st.just({})}))
-    return Baseline(made=made, prompts=prompts, arms=tuple(arms))
+    fed = {}
+    for name, model in draw(st.sets(st.tuples(st.sampled_from(sorted(prompts)), NAMES), max_size=2)):
+        fed[model, name] = draw(st.dictionaries(st.sampled_from(sorted(prompts[name])), NAMES, min_size=1))
+    return Baseline(made=made, prompts=prompts, arms=tuple(arms), fed=fed)
 
 
 SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,6 +33,18 @@ def test_the_same_tokens_pass() -> None:
     assert (found.kind, found.outcome, found.value, found.n) == ("exact", "pass", 0, 2)
     assert found.message == "the same tokens for 2 prompts"
     assert found.details == ()
+
+
+def test_no_tie_after_another_prompt() -> None:
+    """How close a decision was says nothing where the question was another."""
+    sides = [side(text(n, margins=(0.0001,)), text(n, margins=(0.0001,))) for n in (5, 6)]
+    fed = [replace(each, fed={("tiny", "some"): {"a": sha, "b": "bb"}}) for each, sha in zip(sides, "xy", strict=True)]
+    found = only(judge(fed[0], fed[1], rules(EXACT)))
+    assert found.outcome == "regression"
+    assert found.message == (
+        "other tokens for 1 of 2 prompts, the closest by 0.0001 (a tie is within 0.001); 1 more by a numerical tie; "
+        "the prompts' tokens differ for 1 of these"
+    )
 
 
 def test_where_texts_part_and_how_they_go_on() -> None:

@@ -124,6 +124,78 @@ def test_what_another_scorer_read_cannot_be_compared() -> None:
     assert compare(sides[0], sides[0], rule).exit_code == 0
 
 
+def scored_by(**parts: Any) -> Baseline:
+    metrics = {"scorer_surprisal": metric("scorer_surprisal", dict.fromkeys(PROMPTS, (2.0, 1.0)), value=2.0)}
+    return baseline(arm(metrics=metrics), scorer={"id": "a", "fingerprint": "cc", "dtype": "float32"} | parts)
+
+
+def test_a_scorer_is_all_of_it_as_far_as_both_sides_say() -> None:
+    """Its tokenizer decides what is scored. An older baseline does not say it, and a key of a config that only one side
+    has may be of another transformers."""
+    rule = statistical("scorer_surprisal", 0.1, direction="both")
+    known = scored_by(tokenizer="aa", resolved_config={"eps": 1})
+    assert compare(known, scored_by(tokenizer="bb", resolved_config={"eps": 1}), rule).incomparable == (
+        "scorer_surprisal: the texts were read by another scorer (a cc float32 aa -> a cc float32 bb)",
+    )
+    assert compare(known, scored_by(tokenizer="aa", resolved_config={"eps": 2}), rule).exit_code == 2
+    for same in (scored_by(), scored_by(tokenizer="aa", resolved_config={"eps": 1, "new": 5})):
+        assert compare(known, same, rule).exit_code == compare(same, known, rule).exit_code == 0
+
+
+def test_every_changed_part_of_a_model_is_listed_and_none_that_an_older_baseline_lacks() -> None:
+    parts = {"fingerprint": "aa", "dtype": "float32", "tokenizer": "tt", "chat_template": None, "eos_ids": [1]}
+    parts["resolved_config"] = {"rope": {"theta": 1e4}, "cap": None}
+    other = {
+        **parts,
+        "tokenizer": "uu",
+        "chat_template": "cc",
+        "eos_ids": (1, 5),
+        "resolved_config": {"rope": {"theta": 2}},
+    }
+    before, now = (baseline(*side("sample").arms, models={"tiny": each}) for each in (parts, other))
+    assert compare(before, now).changes == (
+        "model tiny: tokenizer tt -> uu",
+        "model tiny: chat_template null -> cc",
+        "model tiny: eos_ids [1] -> [1, 5]",
+        "model tiny: resolved_config.rope.theta 10000.0 -> 2",
+    )
+    assert compare(side("sample"), now).changes == ()
+
+
+def test_a_second_model_is_listed_by_its_parts() -> None:
+    models = {
+        "second_models": {"draft": "aa"},
+        "second_identities": {"draft": {"fingerprint": "aa", "tokenizer": "tt"}},
+    }
+    other = {"second_models": {"draft": "aa"}, "second_identities": {"draft": {"fingerprint": "aa", "tokenizer": "uu"}}}
+    sides = [baseline(*side("sample").arms, **made) for made in (models, other)]
+    assert compare(*sides).changes == ("second_identities draft.tokenizer tt -> uu",)
+    older = baseline(*side("sample").arms, second_models={"draft": "bb"})
+    assert compare(older, sides[0]).changes == ("second_models draft bb -> aa",)
+
+
+def fed(made: Baseline, *ids: str, model: str = "tiny") -> Baseline:
+    """The same, where these prompts were fed as other tokens."""
+    of = {id_: sha256(f"{id_} {'other' if id_ in ids else ''}") for id_ in PROMPTS}
+    return replace(made, fed={(model, "some"): of})
+
+
+def test_prompts_that_were_fed_as_other_tokens_are_said_before_all_else() -> None:
+    metrics = {"distinct_2": metric("distinct_2", dict.fromkeys(PROMPTS, 0.5))}
+    sides = [baseline(arm("greedy", metrics=metrics, is_search=True, first=n)) for n in (5, 7)]
+    check = compare(fed(sides[0]), fed(sides[1], *PROMPTS[:7]), {"kind": "exact"})
+    assert check.prompts == ("the prompts' tokens differ: some: 'p00', 'p01', 'p02', 'p03', 'p04' and 2 more",)
+    assert only(check).message == "other tokens for 20 of 20 prompts; the prompts' tokens differ for 7 of these"
+    several = [baseline(*each.arms, *(replace(a, model="large") for a in each.arms)) for each in sides]
+    check = compare(fed(several[0], model="large"), fed(several[1], "p03", model="large"), {"kind": "exact"})
+    assert check.prompts == ("the prompts' tokens differ: large / some: 'p03'",)
+
+
+def test_of_an_older_baseline_it_is_not_known_what_was_fed() -> None:
+    assert compare(side("sample"), fed(side("sample"), "p00")).prompts == ()
+    assert compare(fed(side("sample"), "p00"), fed(side("sample"), "p00")).prompts == ()
+
+
 def test_what_else_is_different_is_listed() -> None:
     strategy = {"name": "sample", "temperature": 0.75, "eos": "model"}
     prompts = {"name": "some", "template": "{text}\n"}

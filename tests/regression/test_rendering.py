@@ -222,6 +222,16 @@ def test_annotations() -> None:
     ]
 
 
+def test_prompts_of_other_tokens_come_first_everywhere() -> None:
+    line = "the prompts' tokens differ: some: 'p'"
+    check = replace(CHECK, prompts=(line,))
+    for shown in (check_text(check), check_markdown(check), github_annotations(check)):
+        assert shown.count("the prompts' tokens differ") == 1
+        assert shown.index("the prompts' tokens differ") < shown.index("surprisal")
+    assert line in (ElementTree.fromstring(junit_xml(check)).findtext("system-out") or "").split("\n")
+    assert json.loads(check_json(check))["prompts"] == [line]
+
+
 def test_texts_that_would_break_a_format() -> None:
     nasty = finding(strategy=NASTY, metric=None, kind="exact", outcome="regression", message=NASTY, details=(NASTY,))
     check = replace(CHECK, run=NASTY, changes=(NASTY,), findings=(nasty, replace(nasty, outcome="new", details=())))
