@@ -14,6 +14,7 @@ from decodebench.errors import ModelError
 
 _FREQUENCIES = "rope_freqs.weight"
 _SCALING = ("rope.scaling.type", "rope.scaling.factor", "rope.scale_linear")
+_CUTS = ("model", "pre", "add_space_prefix")
 _ALLOWED = "allowed is a .gguf whose every key and tensor is read, or a folder of save_pretrained"
 
 _WITHOUT_EFFECT = (
@@ -91,6 +92,28 @@ def complete(model: Any, file: Path, named: str) -> None:
     if (found := tensors.get(_FREQUENCIES)) is not None:
         by = torch.tensor(found.data, dtype=torch.float32)
         _divide_frequencies(model, by, f"{named}: the GGUF's tensor {_FREQUENCIES}")
+
+
+def token_doubts(tokenizer: Any, file: Path) -> tuple[str, ...]:
+    """What the file says of cutting text that transformers' tokenizer does not do: other ids than the model knows."""
+    import gguf
+    from transformers.integrations.gguf import gguf_tokenizer_mapping
+
+    fields = gguf.GGUFReader(file).fields
+    told = {key: fields[f"tokenizer.ggml.{key}"].contents() for key in _CUTS if f"tokenizer.ggml.{key}" in fields}
+    known = {"default", "gpt-2", *gguf_tokenizer_mapping.GGUF_PRE_TOKENIZER_SPLITS}
+    found = []
+    if told.get("model") == "gpt2" and told.get("pre", "default") not in known:
+        found.append(("pre", "text is cut by GPT-2's rule"))
+    if told.get("model") == "llama" and "add_space_prefix" in told:
+        first = tokenizer.convert_ids_to_tokens(tokenizer("a", add_special_tokens=False).input_ids)[0]
+        if first.startswith("▁") != told["add_space_prefix"]:
+            found.append(("add_space_prefix", f"the text 'a' begins with the token {first!r}"))
+    return tuple(
+        f"the GGUF's key tokenizer.ggml.{key}={told[key]} is not used by transformers' tokenizer: {but}, and prompts "
+        "may have other ids than the model was trained on"
+        for key, but in found
+    )
 
 
 def _in_model(key: str, config: Any, architecture: str) -> Any:
