@@ -119,6 +119,16 @@ def test_what_would_change_the_logits_and_cannot_be_used_is_refused_with_its_nam
     assert "\n" not in message
 
 
+def test_a_rule_for_cutting_text_that_the_reader_does_not_know_is_said(
+    tiny_models: dict[str, LoadedModel], tmp_path: Path
+) -> None:
+    llama = tiny_models["llama"]
+    (warning,) = loaded_with(tmp_path, llama, lambda w: w.add_tokenizer_pre("exaone")).warnings
+    assert "tokenizer.ggml.pre=exaone" in warning
+    release()
+    assert loaded_with(tmp_path, llama, lambda w: w.add_tokenizer_pre("gpt-2")).warnings == ()
+
+
 def scaling_type(name: str) -> Any:
     import gguf
 

@@ -14,6 +14,7 @@ from decodebench.errors import ModelError
 
 _FREQUENCIES = "rope_freqs.weight"
 _SCALING = ("rope.scaling.type", "rope.scaling.factor", "rope.scale_linear")
+_CUTS = ("model", "pre", "add_space_prefix")
 _ALLOWED = "allowed is a .gguf whose every key and tensor is read, or a folder of save_pretrained"
 
 _WITHOUT_EFFECT = (
@@ -64,7 +65,8 @@ def complete(model: Any, file: Path, named: str) -> None:
     """Make the model what its GGUF says. `named` is the key that errors name.
 
     Linear scaling and `rope_freqs.weight` (Llama 3.1) are applied to the rotary frequencies. Raises ModelError for any
-    other key of the architecture, or tensor, that the model does not have.
+    other key of the architecture, or tensor, that the model does not have; of architectures that transformers converts
+    by rules of their own (`_converted`), for keys that are in the table below.
     """
     import gguf
 
@@ -84,13 +86,36 @@ def complete(model: Any, file: Path, named: str) -> None:
                 f"({_short(_in_model(key, config, architecture))}): transformers' reader leaves it out; {_ALLOWED}"
             )
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    for name in sorted(tensors.keys() - _used(model, architecture, tensors.keys()) - {_FREQUENCIES}):
+    unused = set() if _converted(architecture) else tensors.keys() - _used(model, architecture, tensors.keys())
+    for name in sorted(unused - {_FREQUENCIES}):
         raise ModelError(f"{named}: the GGUF's tensor {name} has no place in the loaded model; {_ALLOWED}")
     if divisor := _linear(scaling, architecture, named):
         _divide_frequencies(model, torch.tensor(divisor), f"{named}: the GGUF's key {architecture}.rope.scaling.factor")
     if (found := tensors.get(_FREQUENCIES)) is not None:
         by = torch.tensor(found.data, dtype=torch.float32)
         _divide_frequencies(model, by, f"{named}: the GGUF's tensor {_FREQUENCIES}")
+
+
+def token_doubts(tokenizer: Any, file: Path) -> tuple[str, ...]:
+    """What the file says of cutting text that transformers' tokenizer does not do: other ids than the model knows."""
+    import gguf
+    from transformers.integrations.gguf import gguf_tokenizer_mapping
+
+    fields = gguf.GGUFReader(file).fields
+    told = {key: fields[f"tokenizer.ggml.{key}"].contents() for key in _CUTS if f"tokenizer.ggml.{key}" in fields}
+    known = {"default", "gpt-2", *gguf_tokenizer_mapping.GGUF_PRE_TOKENIZER_SPLITS}
+    found = []
+    if told.get("model") == "gpt2" and told.get("pre", "default") not in known:
+        found.append(("pre", "text is cut by GPT-2's rule"))
+    if told.get("model") == "llama" and "add_space_prefix" in told:
+        first = tokenizer.convert_ids_to_tokens(tokenizer("a", add_special_tokens=False).input_ids)[0]
+        if first.startswith("▁") != told["add_space_prefix"]:
+            found.append(("add_space_prefix", f"the text 'a' begins with the token {first!r}"))
+    return tuple(
+        f"the GGUF's key tokenizer.ggml.{key}={told[key]} is not used by transformers' tokenizer: {but}, and prompts "
+        "may have other ids than the model was trained on"
+        for key, but in found
+    )
 
 
 def _in_model(key: str, config: Any, architecture: str) -> Any:
@@ -104,14 +129,23 @@ def _in_model(key: str, config: Any, architecture: str) -> Any:
     return None if name is None else getattr(config, name, None)
 
 
+def _converted(architecture: str) -> bool:
+    """Whether transformers has written out what each key and tensor of an architecture becomes (LFM2, Qwen3.5)."""
+    from transformers.integrations.gguf import gguf_config_mapping
+
+    return architecture in gguf_config_mapping.GGUF_CONFIG_ARCHS
+
+
 def _is_read(key: str, value: Any, config: Any, architecture: str) -> bool:
     if key in _WITHOUT_EFFECT or (value == 0 and key.endswith(("_count", "_length"))):  # 0: it has no such part
         return True
     have = _in_model(key, config, architecture)
+    if have is None and _converted(architecture):
+        return True
     if isinstance(value, float) and isinstance(have, int | float):
         return bool(abs(value - have) <= 1e-6 * max(abs(value), abs(have)))  # a file holds float32
     if isinstance(value, list):
-        return (isinstance(have, list) and value == have) or set(value) == {have}
+        return value == have if isinstance(have, list) else set(value) - {0} == {have}  # 0: a layer without the part
     return bool(have == value) or (have is None and not value)
 
 
@@ -128,19 +162,13 @@ def _linear(scaling: Mapping[str, Any], architecture: str, named: str) -> float 
 
 def _divide_frequencies(model: Any, by: torch.Tensor, what: str) -> None:
     """Divide the rotary frequencies of a model that has one set of them. Raises ModelError for another."""
-    buffers = [(module, name) for module in model.modules() for name, _ in module.named_buffers(recurse=False)]
-    found = [(module, name) for module, name in buffers if name.endswith("inv_freq")]
-    plain = [module for module, name in found if name == "inv_freq"]
-    fits = len(plain) == 1 and all(module is plain[0] for module, _ in found)
-    if not fits or by.numel() not in (1, plain[0].inv_freq.numel()):
+    owners = [(module, dict(module.named_buffers(recurse=False))) for module in model.modules()]
+    found = [(module, name, t) for module, own in owners for name, t in own.items() if name.endswith("inv_freq")]
+    names = sorted(name for _, name, _ in found)
+    if names not in (["inv_freq"], ["inv_freq", "original_inv_freq"]) or by.numel() not in (1, found[0][2].numel()):
         raise ModelError(f"{what} cannot be applied to the rotary frequencies of this model; {_ALLOWED}")
-    for name in {name for _, name in found} - {"inv_freq"}:
-        if "original" not in name:
-            raise ModelError(f"{what} cannot be applied to the rotary frequencies of this model; {_ALLOWED}")
-    with torch.no_grad():
-        for _, name in found:
-            buffer = getattr(plain[0], name)
-            setattr(plain[0], name, buffer / by.to(buffer.device, buffer.dtype))
+    for module, name, frequencies in found:
+        setattr(module, name, frequencies / by.to(frequencies.device, frequencies.dtype))
 
 
 def _used(model: Any, architecture: str, names: Any) -> set[str]:

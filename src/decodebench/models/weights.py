@@ -12,7 +12,7 @@ from decodebench.errors import DecodebenchError, ModelError
 from decodebench.models import packaged
 from decodebench.models.config import ModelConfig, local_files
 from decodebench.models.doubts import tokenizer_doubts
-from decodebench.models.gguf import complete
+from decodebench.models.gguf import complete, token_doubts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,9 @@ def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> Pr
         model=model.eval(),
         tokenizer=tokenizer,
         source=f"{source}@{commit}" if commit else source,
-        warnings=() if gguf else tokenizer_doubts(tokenizer, _tokenizer_json(config, place)),
+        warnings=token_doubts(tokenizer, Path(place) / gguf)
+        if gguf
+        else tokenizer_doubts(tokenizer, _tokenizer_json(config, place)),
     )
 
 
