@@ -128,10 +128,10 @@ def test_a_value_that_no_table_holds_fails_its_cell(
 def test_a_prompt_that_the_tokenizer_raises_on_fails_the_cells_that_have_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def picky(loaded: Any, text: str, template: str | None = None) -> tuple[int, ...]:
+    def picky(loaded: Any, text: str, *around: Any) -> tuple[int, ...]:
         if text == PROMPTS[0]["text"]:
             raise IndexError("no such piece")
-        return encode(loaded, text, template)
+        return encode(loaded, text, *around)
 
     monkeypatch.setattr(requests, "encode", picky)
     Path("other.txt").write_text("The old boat\n", encoding="utf-8")
