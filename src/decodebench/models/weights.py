@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from decodebench.errors import DecodebenchError, ModelError
-from decodebench.models import packaged
+from decodebench.models import adapters, packaged
 from decodebench.models.config import ModelConfig, local_files
 
 
@@ -24,8 +24,10 @@ def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tu
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place, gguf, source = _locate(config, announce)
-    common: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
-    common |= {"revision": config.revision or "main"} if config.source == "hub" else {"local_files_only": True}
+    hub = config.source == "hub"
+    where: dict[str, Any] = {"revision": config.revision or "main"} if hub else {"local_files_only": True}
+    adapter = adapters.described(config.name, place, **where)
+    common = where | {"trust_remote_code": config.trust_remote_code}
     named = {"gguf_file": gguf} if gguf else {}
     tokenizer: Any = AutoTokenizer.from_pretrained(place, **common, **named, **(config.tokenizer or {}))
     options = common | {"dtype": _dtype(config), "output_loading_info": True}
@@ -36,6 +38,9 @@ def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> tu
     if info["missing_keys"]:  # transformers would go on with random values
         names = sorted(info["missing_keys"])
         raise ModelError(f"model={config.name}: {source} lacks {len(names)} of its weights, first {names[0]}")
+    if adapter is not None:
+        source = f"{source} with {adapter}"
+        adapters.refuse_inactive(config.name, model)
     if not config.device_map:
         model.to(_device(config))
     commit = getattr(model.config, "_commit_hash", None)
