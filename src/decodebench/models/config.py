@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from decodebench.errors import ConfigError, DecodebenchError, ModelError, allowed_names
-from decodebench.models import packaged
+from decodebench.models import adapters, packaged
 
 SOURCES = ("packaged", "hub", "local")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -88,7 +88,7 @@ def local_files(path: str | None) -> tuple[Path, str | None]:
     if place.is_file():
         return _gguf_file(place, path)
     has_weights = any(next(place.glob(pattern), None) for pattern in ("*.safetensors", "*.bin"))
-    if (place / "config.json").is_file() and has_weights:
+    if has_weights and any((place / name).is_file() for name in ("config.json", adapters.CONFIG)):
         return place, None
     ggufs = sorted(place.glob("*.gguf"))
     if len(ggufs) > 1:

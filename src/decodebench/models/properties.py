@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from decodebench.errors import ModelError
+from decodebench.errors import ModelError, one_line
 from decodebench.models.config import ModelConfig
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
@@ -62,20 +62,31 @@ def end_and_pad(config: ModelConfig, model: Any, tokenizer: Any) -> tuple[tuple[
         token_id = getattr(tokenizer, f"{name}_id")
         if token_id is None or token_id >= rows:
             raise ModelError(f"model.tokenizer.{name}={getattr(tokenizer, name)}: not a token of {config.name}")
-    overridden = tokenizer.eos_token_id if "eos_token" in (config.tokenizer or {}) else None
-    configs = (model.generation_config, model.config.get_text_config())
-    ends = (overridden, *(getattr(one, "eos_token_id", None) for one in configs), tokenizer.eos_token_id)
-    eos_ids = next(filter(None, (_ids_below(rows, end) for end in ends)), ())
-    pads = (tokenizer.pad_token_id, *(getattr(one, "pad_token_id", None) for one in configs))
-    pad_ids = () if config.pad_to_eos else next(filter(None, (_ids_below(rows, pad) for pad in pads)), ())
+    owners = {
+        "generation_config.json": model.generation_config,
+        "config.json": model.config.get_text_config(),
+        "the tokenizer": tokenizer,
+    }
+    ends, pads = (
+        {
+            owner: _ids_below(rows, getattr(of, key, None), f"model={config.name}: {key} of {owner}")
+            for owner, of in owners.items()
+        }
+        for key in ("eos_token_id", "pad_token_id")
+    )
+    overridden = ends["the tokenizer"] if "eos_token" in (config.tokenizer or {}) else ()
+    eos_ids = next(filter(None, (overridden, *ends.values())), ())
+    pad_ids = () if config.pad_to_eos else next(filter(None, (pads.pop("the tokenizer"), *pads.values())), ())
     pad_id = (*pad_ids, *eos_ids, 0)[0]
     model.generation_config = type(model.generation_config)(pad_token_id=pad_id)
     return eos_ids, pad_id
 
 
-def _ids_below(rows: int, ids: int | Sequence[int] | None) -> tuple[int, ...]:
+def _ids_below(rows: int, ids: Any, key: str) -> tuple[int, ...]:
     """Ids as a tuple, without those that the model has no embedding for (a default made for other models)."""
-    sequence = (ids,) if isinstance(ids, int) else tuple(ids or ())
+    sequence = [] if ids is None else ids if isinstance(ids, list | tuple) else [ids]
+    if not all(type(token_id) is int for token_id in sequence):
+        raise ModelError(f"{key}={one_line(repr(ids), 60)}: allowed is a token id, a list of them, or null")
     return tuple(token_id for token_id in sequence if 0 <= token_id < rows)
 
 
@@ -92,7 +103,12 @@ def check_logits(config: ModelConfig, model: Any, tokenizer: Any) -> tuple[str, 
     Raises ModelError where they are NaN or infinite (damaged weights, or too narrow a dtype), or not one for each id
     that has an embedding.
     """
-    ids = _ids_below(vocabulary(model), tokenizer("1 + 1 = 2, 물은 H2O").input_ids)[:8] or (0,)
+    try:
+        told = list(tokenizer("1 + 1 = 2, 물은 H2O").input_ids)
+    except Exception as error:  # one that comes with its model is any program
+        why = one_line(f"{type(error).__name__}: {error}", 200)
+        raise ModelError(f"model={config.name}: its tokenizer fails ({why})") from error
+    ids = _ids_below(vocabulary(model), told, f"model={config.name}: the tokenizer's input_ids")[:8] or (0,)
     with torch.inference_mode():
         logits = model(torch.tensor([ids], device=input_device(model))).logits
     if not torch.isfinite(logits).all():

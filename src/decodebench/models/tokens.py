@@ -1,16 +1,22 @@
 """Text <-> token ids: templates around a prompt, and the text of a continuation."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from decodebench.errors import ConfigError, ModelError, PromptError
+from decodebench.errors import ConfigError, ModelError, PromptError, one_line
 from decodebench.models.loading import LoadedModel
 from decodebench.models.properties import vocabulary
 from decodebench.prompts import DEFAULT_DATE, check_template
 from decodebench.strategies.step import ModelFacts
+
+log = logging.getLogger(__name__)
+_ignoring: set[str] = set()
+"""Models of which was said that their chat template leaves the message out."""
 
 
 def encode(loaded: LoadedModel, text: str, template: str | None = None, today: str | None = None) -> tuple[int, ...]:
@@ -18,24 +24,39 @@ def encode(loaded: LoadedModel, text: str, template: str | None = None, today: s
 
     `template`: None, "chat" (the tokenizer's own, as one user message) or a format string around the text. `today` is
     what a chat template that asks for the date is told, YYYY-MM-DD; None: what it is told by default.
-    ConfigError: a template that cannot be used. PromptError: nothing left to feed. ModelError: ids without embedding.
+    ConfigError: a template that cannot be used. PromptError: nothing left to feed. ModelError: a tokenizer that fails,
+    ids without embedding.
     """
     check_template(template)
     if template == "chat":
-        if not loaded.tokenizer.chat_template:
-            raise ConfigError(
-                f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null"
-            )
-        dialogue = _dialogue(loaded, text, _Clock(today or DEFAULT_DATE))
-        ids = loaded.tokenizer(dialogue, add_special_tokens=False).input_ids  # the template has written them
+        words = _dialogue(loaded, text, _Clock(today or DEFAULT_DATE))
+        special = {"add_special_tokens": False}  # the template has written them
     else:
-        ids = loaded.tokenizer(text if template is None else template.format(text=text)).input_ids
+        words, special = text if template is None else template.format(text=text), {}
+    ids = _ids(loaded.tokenizer, words, **special)
     if not ids:
         raise PromptError(f"prompt text {text!r}: has no tokens for {loaded.name}; give a text that is not empty")
     rows = vocabulary(loaded.model)
     if max(ids) >= rows:
         raise ModelError(f"model={loaded.name}: the tokenizer gives id {max(ids)}, the model knows {rows} tokens")
-    return tuple(ids)
+    return ids
+
+
+def _dialogue(loaded: LoadedModel, text: str, clock: "_Clock") -> str:
+    """The chat template around one user message, at this time; that it leaves the message out is said once."""
+    if not loaded.tokenizer.chat_template:
+        raise ConfigError(f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null")
+    dialogue = _rendered(loaded, text, clock)
+    # Most templates hold the text as it is; others may have changed it, so that only another text tells.
+    unheard = text.strip() not in dialogue and loaded.fingerprint not in _ignoring
+    if unheard and dialogue == _rendered(loaded, "\ue000", clock):
+        _ignoring.add(loaded.fingerprint)
+        log.warning(
+            "prompts.template=chat: the chat template of %s leaves the prompt's text out, so all prompts are the same; "
+            "use prompts.template=null, or a format string around {text}",
+            loaded.name,
+        )
+    return dialogue
 
 
 def asks_for_the_date(loaded: LoadedModel) -> bool:
@@ -58,19 +79,23 @@ class _Clock:
         return self._time
 
 
-def _dialogue(loaded: LoadedModel, text: str, clock: _Clock) -> str:
+def _rendered(loaded: LoadedModel, text: str, clock: _Clock) -> str:
     """A text as the one message of a user, in the chat template, at this time."""
     from transformers.utils import chat_template_utils
 
     module: Any = chat_template_utils
     real = module.datetime
     module.datetime = clock  # no argument takes its place: a template is handed plain data alone
+    message = [{"role": "user", "content": text}]
     try:
-        message = [{"role": "user", "content": text}]
-        dialogue: str = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        return str(loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
+    except Exception as error:  # a template is a program: it raises what it likes
+        raise ConfigError(
+            f"prompts.template=chat: the chat template of {loaded.name} fails ({_why(error)}); allowed: null, or a "
+            "format string around {text}"
+        ) from error
     finally:
         module.datetime = real
-    return dialogue
 
 
 def ids_sha256(ids: Sequence[int]) -> str:
@@ -110,12 +135,32 @@ def facts_of(model: Any, tokenizer: Any, eos_ids: tuple[int, ...], masked_ids: I
         return facts
     return replace(
         facts,
-        encode=lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids),
-        encode_prompt=lambda text: tuple(tokenizer(text).input_ids),
+        encode=lambda text: _ids(tokenizer, text, add_special_tokens=False),
+        encode_prompt=lambda text: _ids(tokenizer, text),
         decode=lambda ids: _text(tokenizer, ids),
     )
 
 
+def _ids(tokenizer: Any, text: str, **options: bool) -> tuple[int, ...]:
+    with _tokenizing(tokenizer):
+        return tuple(tokenizer(text, **options).input_ids)
+
+
 def _text(tokenizer: Any, ids: Sequence[int]) -> str:
-    text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    with _tokenizing(tokenizer):
+        text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
+
+
+@contextmanager
+def _tokenizing(tokenizer: Any) -> Iterator[None]:
+    """Whatever a tokenizer raises as one line."""
+    try:
+        yield
+    except Exception as error:  # one that comes with its model is any program
+        name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+        raise ModelError(f"the tokenizer of {name} fails ({_why(error)})") from error
+
+
+def _why(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}", 200)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from decodebench.errors import DecodebenchError, ModelError
-from decodebench.models import packaged
+from decodebench.models import adapters, packaged
 from decodebench.models.config import ModelConfig, local_files
 from decodebench.models.doubts import tokenizer_doubts
 from decodebench.models.gguf import complete, token_doubts
@@ -38,8 +38,10 @@ def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> Pr
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place, gguf, source = _locate(config, announce)
-    common: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
-    common |= {"revision": config.revision or "main"} if config.source == "hub" else {"local_files_only": True}
+    hub = config.source == "hub"
+    where: dict[str, Any] = {"revision": config.revision or "main"} if hub else {"local_files_only": True}
+    adapter = adapters.described(config.name, place, **where)
+    common = where | {"trust_remote_code": config.trust_remote_code}
     named = {"gguf_file": gguf} if gguf else {}
     tokenizer: Any = AutoTokenizer.from_pretrained(place, **common, **named, **(config.tokenizer or {}))
     # A tensor of another shape is our error below: it names the tensor.
@@ -59,6 +61,9 @@ def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> Pr
         raise ModelError(f"model={config.name}: {source} lacks {len(names)} of its weights, first {names[0]}")
     if gguf:
         complete(model, Path(place) / gguf, f"model.path={config.path}")
+    if adapter is not None:
+        source = f"{source} with {adapter}"
+        adapters.refuse_inactive(config.name, model)
     if not config.device_map:
         model.to(_device(config))
     commit = getattr(model.config, "_commit_hash", None)
