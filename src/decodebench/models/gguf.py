@@ -61,8 +61,8 @@ _IN_CONFIG: Mapping[str, Callable[[Any], Any]] = {
 """What the configuration of the loaded model has for an architecture's key."""
 
 
-def complete(model: Any, file: Path, named: str) -> None:
-    """Make the model what its GGUF says. `named` is the key that errors name.
+def complete(model: Any, tokenizer: Any, file: Path, named: str) -> tuple[str, ...]:
+    """Make the model what its GGUF says; returns what is odd about its tokenizer. `named` is the key that errors name.
 
     Linear scaling and `rope_freqs.weight` (Llama 3.1) are applied to the rotary frequencies. Raises ModelError for any
     other key of the architecture, or tensor, that the model does not have; of architectures that transformers converts
@@ -94,14 +94,13 @@ def complete(model: Any, file: Path, named: str) -> None:
     if (found := tensors.get(_FREQUENCIES)) is not None:
         by = torch.tensor(found.data, dtype=torch.float32)
         _divide_frequencies(model, by, f"{named}: the GGUF's tensor {_FREQUENCIES}")
+    return _token_doubts(tokenizer, reader.fields)
 
 
-def token_doubts(tokenizer: Any, file: Path) -> tuple[str, ...]:
+def _token_doubts(tokenizer: Any, fields: Mapping[str, Any]) -> tuple[str, ...]:
     """What the file says of cutting text that transformers' tokenizer does not do: other ids than the model knows."""
-    import gguf
     from transformers.integrations.gguf import gguf_tokenizer_mapping
 
-    fields = gguf.GGUFReader(file).fields
     told = {key: fields[f"tokenizer.ggml.{key}"].contents() for key in _CUTS if f"tokenizer.ggml.{key}" in fields}
     known = {"default", "gpt-2", *gguf_tokenizer_mapping.GGUF_PRE_TOKENIZER_SPLITS}
     found = []

@@ -12,7 +12,7 @@ from decodebench.errors import DecodebenchError, ModelError
 from decodebench.models import adapters, packaged
 from decodebench.models.config import ModelConfig, local_files
 from decodebench.models.doubts import tokenizer_doubts
-from decodebench.models.gguf import complete, token_doubts
+from decodebench.models.gguf import complete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,10 @@ def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> Pr
     if info["missing_keys"]:  # transformers would go on with random values
         names = sorted(info["missing_keys"])
         raise ModelError(f"model={config.name}: {source} lacks {len(names)} of its weights, first {names[0]}")
-    if gguf:
-        complete(model, Path(place) / gguf, f"model.path={config.path}")
+    if gguf:  # read once: a vocabulary of 262,144 tokens takes its time
+        doubts = complete(model, tokenizer, Path(place) / gguf, f"model.path={config.path}")
+    else:
+        doubts = tokenizer_doubts(tokenizer, _tokenizer_json(config, place))
     if adapter is not None:
         source = f"{source} with {adapter}"
         adapters.refuse_inactive(config.name, model)
@@ -73,9 +75,7 @@ def _from_pretrained(config: ModelConfig, announce: Callable[[str], None]) -> Pr
         model=model.eval(),
         tokenizer=tokenizer,
         source=f"{source}@{commit}" if commit else source,
-        warnings=token_doubts(tokenizer, Path(place) / gguf)
-        if gguf
-        else tokenizer_doubts(tokenizer, _tokenizer_json(config, place)),
+        warnings=doubts,
     )
 
 
