@@ -65,6 +65,18 @@ def test_one_prompt_with_one_sample_leaves_one_set_of_all_prompts():
     assert (scores(texts)["set_distinct_1"].value, scores(texts)["set_distinct_1"].n) == (1.0, 2)
 
 
+def test_a_search_whose_best_text_is_too_short_leaves_the_other_prompts():
+    """Its second text has the leading units, and does not count."""
+    texts = [
+        generation(range(2 if (at, rank) == (0, 0) else 4), prompt_id=f"p{at}", sample=rank, is_search=True)
+        for at in range(3)
+        for rank in range(2)
+    ]
+    assert [list(one.prompts) for one in corpus(texts).leading(3).sets()] == [["p1", "p2"]]
+    found = scores(texts, leading=3)["set_distinct_1_first3"]
+    assert (found.value, found.n) == (0.5, 2)
+
+
 def test_only_prompts_with_something_to_count_are_counted():
     """49 of 50 texts are too short for a 4-gram: one prompt has a value, and one is too few for an interval."""
     texts = [generation([1, 2, 3, 4] if at == 0 else [at], prompt_id=f"p{at}") for at in range(50)]

@@ -96,10 +96,12 @@ class Corpus:
         A set of three samples for each prompt is no set of three times as many prompts: strategies with different
         numbers of samples would differ for that alone. There are as many sets as all prompts have samples, so that all
         sets have all prompts: what a prompt has more is left out (where others were too short for leading units, too).
+        A prompt without a text that counts (of a search, the best one was too short) is in none.
         """
-        samples = min(map(len, self.counted.values()), default=0)
+        counted = {prompt_id: texts for prompt_id, texts in self.counted.items() if texts}
+        samples = min(map(len, counted.values()), default=0)
         return [
-            replace(self, prompts={prompt_id: (texts[at],) for prompt_id, texts in self.counted.items()})
+            replace(self, prompts={prompt_id: (texts[at],) for prompt_id, texts in counted.items()})
             for at in range(samples)
         ]
 
