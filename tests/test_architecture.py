@@ -205,7 +205,7 @@ def _needed(folder: str) -> set[str]:
     return found
 
 
-LAUNCHED = {"decodebench.commands.launch", "decodebench.metrics.adapters"}
+LAUNCHED = {"decodebench.commands.launch", "decodebench.commands.overrides", "decodebench.metrics.adapters"}
 """What its folder's face leaves out: it imports hydra, or evaluate, at its top."""
 
 

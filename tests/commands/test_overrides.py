@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from decodebench.commands.overrides import quoted, readable
 from decodebench.errors import ConfigError
 from decodebench.plan import Plan, conf_dir
-from launches import launch
+from launches import launch_as_typed as launch
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,8 @@
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,18 @@ class Launch:
 
 
 def launch(*arguments: str) -> Launch:
+    """`python -m decodebench ARGUMENTS` in this process, but a key takes its last value: tests vary a good launch."""
+    return launch_as_typed(*last_of_each_key(arguments))
+
+
+def last_of_each_key(arguments: Iterable[str]) -> list[str]:
+    """The arguments without values that another one replaces; a command line that has both is refused."""
+    words = list(arguments)
+    keys = [word.split("=")[0].lstrip("+") if re.match(r"[^-=]+=", word) else None for word in words]
+    return [word for i, word in enumerate(words) if keys[i] is None or keys[i] not in keys[i + 1 :]]
+
+
+def launch_as_typed(*arguments: str) -> Launch:
     """`python -m decodebench ARGUMENTS` in this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
