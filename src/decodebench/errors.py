@@ -82,6 +82,18 @@ def guarded(fail: Callable[[DecodebenchError], object]) -> Iterator[None]:
             fail(foreign)
 
 
+@contextmanager
+def worded(what: str) -> Iterator[None]:
+    """Whatever the block raises that is not ours becomes a ConfigError that begins with `what`; else as `guarded`."""
+    raised: list[DecodebenchError] = []
+    with guarded(raised.append):
+        yield
+    for error in raised:
+        if isinstance(error, ForeignError):
+            raise ConfigError(f"{what} ({error})") from error
+        raise error
+
+
 def noted(reasons: MutableMapping[K, str], key: K) -> AbstractContextManager[None]:
     """`guarded`, where all that is to be done is to note the reason."""
     return guarded(lambda error: reasons.__setitem__(key, str(error)))

@@ -51,10 +51,13 @@ IDENTITY = {"fingerprint": "aa", "dtype": "float32", "tokenizer": "tt"}
 MANIFEST: dict[str, Any] = {
     "schema_version": SCHEMA_VERSION,
     "cells": [
-        {"id": "c1", "model": "m", "prompts": "p", "seed": 0, "strategy": "top_p"},
-        {"id": "c2", "model": "m", "prompts": "p", "seed": 0, "strategy": "beam"},
+        {"id": "c1", "model": "m", "prompts": "p", "seed": 0, "strategy": "top_p", "config": {}},
+        {"id": "c2", "model": "m", "prompts": "p", "seed": 0, "strategy": "beam", "config": {}},
     ],
     "models": {"m": {"fingerprint": "aa", "dtype": "float32", "config": {"path": "here", "device": "cpu"}}},
+    "prompts": {},
+    "references": [],
+    "unread": [],
     "failed": [],
 }
 
@@ -261,13 +264,16 @@ def test_a_lock_that_cannot_be_made_is_said(run_dir: Path, monkeypatch: pytest.M
 
 
 characters = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+log_probs = st.floats(max_value=0, allow_nan=False, allow_infinity=False)
+tokens = st.lists(st.tuples(st.integers(0, 2**40), log_probs), max_size=3)
 records = st.builds(
-    Generation,
+    lambda tokens, **told: Generation(
+        token_ids=tuple(id_ for id_, _ in tokens), token_logprobs=tuple(logprob for _, logprob in tokens), **told
+    ),
+    tokens,
     **dict.fromkeys(("cell", "model", "strategy", "prompt_id", "prompt", "text"), characters),
     seed=st.integers(0, 9),
     sample=st.integers(0, 9),
-    token_ids=st.lists(st.integers(0, 2**40), max_size=3).map(tuple),
-    token_logprobs=st.lists(st.floats(max_value=0, allow_nan=False, allow_infinity=False), max_size=3).map(tuple),
     finish_reason=st.sampled_from(["eos", "length"]),
     delivered_tokens=st.integers(0, 9),
     computed_tokens=st.integers(0, 9),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from decodebench.deploy.generate import exports, generation_config
-from decodebench.errors import ConfigError, StoreError, allowed_names
+from decodebench.errors import ConfigError, StoreError, allowed_names, worded
 from decodebench.plan import build_strategy
 from decodebench.store import labels, read_manifest
 from decodebench.strategies import Assisted, Strategy
@@ -32,6 +32,11 @@ def export_cell(run_dir: Path, name: str, folder: Path | None = None) -> Export:
     a cell that failed, and where another file is in the way.
     """
     cell = _cell(read_manifest(run_dir), name)
+    with worded(f"export {run_dir} {name}: what the manifest says of this cell cannot be used"):
+        return _exported(cell, run_dir, name, folder)
+
+
+def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | None) -> Export:
     known = cell.get("generation_config")
     if not known:
         raise ConfigError(f"export {run_dir} {name}: this cell was not decoded; allowed is one that did not fail")

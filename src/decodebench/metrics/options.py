@@ -28,9 +28,11 @@ class MetricsConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unit", unit_of(str(self.unit)))  # `word` is `words`, as on the command line
-        if self.leading < 0:
+        if type(self.leading) is not int or self.leading < 0:
             raise ConfigError(f"metrics.leading={self.leading}: allowed is a number of {self.unit}, or 0 for none")
-        if self.compat is not None and self.compat not in COMPATS:
+        if self.against is not None and not isinstance(self.against, str):
+            raise ConfigError(f"metrics.against={self.against!r}: allowed is the name of a strategy, or null")
+        if self.compat is not None and str(self.compat) not in COMPATS:
             raise ConfigError(f"metrics.compat={self.compat}: {allowed_names(str(self.compat), COMPATS)}, or null")
         if self.rank_by is not None and (
             not isinstance(self.rank_by, list) or not self.rank_by or not all(isinstance(n, str) for n in self.rank_by)

@@ -2,8 +2,7 @@
 
 import math
 import typing
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from decodebench.errors import ConfigError, DecodebenchError, ForeignError, allowed_names, guarded
+from decodebench.errors import ConfigError, allowed_names, worded
 from decodebench.metrics import MetricsConfig
 from decodebench.models import ModelConfig, ScorerConfig, check_config
 from decodebench.prompts import PromptsConfig, check_template
@@ -158,11 +157,12 @@ def build_strategy(node: Mapping[str, Any]) -> Strategy:
     if not target or not name:
         raise ConfigError("strategy: a strategy's yaml has `name` and `_target_` (the class); see CONTRIBUTING.md")
     module, _, attribute = str(target).rpartition(".")
-    with _its_own(f"strategy._target_={target}: cannot be imported"):
+    # The file of a strategy is anybody's: it may raise anything.
+    with worded(f"strategy._target_={target}: cannot be imported"):
         kind = getattr(import_module(module), attribute)
     if not (isinstance(kind, type) and issubclass(kind, Strategy)):
         raise ConfigError(f"strategy._target_={target}: is no subclass of decodebench.strategies.Strategy")
-    with _its_own(f"strategy={name}: {target} cannot be used"):
+    with worded(f"strategy={name}: {target} cannot be used"):
         strategy = typed(kind, numbers, "strategy", owner=str(name))
         for count in _COUNTS:
             value = getattr(strategy, count)
@@ -176,18 +176,6 @@ def build_strategy(node: Mapping[str, Any]) -> Strategy:
 _COUNTS = ("rows", "width", "samples", "returns")
 _SAID = ("second_model", "second_model_key", "is_search", "packs", "in_transformers")
 """What a strategy says of itself without a model: asked for here, where what it raises can still be said at once."""
-
-
-@contextmanager
-def _its_own(what: str) -> Iterator[None]:
-    """The file of a strategy is anybody's: whatever it raises becomes one line."""
-    raised: list[DecodebenchError] = []
-    with guarded(raised.append):
-        yield
-    for error in raised:
-        if isinstance(error, ForeignError):
-            raise ConfigError(f"{what} ({error})") from error
-        raise error
 
 
 def typed(kind: type[T], node: Mapping[str, Any], key: str, owner: str | None = None) -> T:

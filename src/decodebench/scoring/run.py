@@ -162,10 +162,16 @@ def _corpus(
         raise ConfigError(
             f"metrics.unit={config.unit}: the texts of {run_dir} were given without tokens; allowed: {others}"
         )
+    readings = read_cell(run_dir / "readings.parquet", Reading, entry["id"], optional=True)
+    theirs = [text.reading for text in human.texts if text.reading is not None] if human else []
+    widths = {len(each) for one in (*readings, *theirs) for each in (one.embedding, one.prompt_embedding) if each}
+    if len(widths) > 1:
+        told = " and ".join(map(str, sorted(widths)))
+        raise StoreError(f"{run_dir}/readings.parquet: has embeddings of {told} numbers; allowed is one width")
     return corpus(
         generations,
         unit=config.unit,
-        readings=read_cell(run_dir / "readings.parquet", Reading, entry["id"], optional=True),
+        readings=readings,
         human=human,
         vocabulary=manifest["models"].get(entry["model"], {}).get("vocabulary"),
         rules=_rules(entry, manifest),
