@@ -15,8 +15,8 @@ from decodebench.models import loading as models
 from decodebench.plan.cells import plan
 from decodebench.plan.config import job_config
 from decodebench.reading import passes, read_run
-from decodebench.records import Generation, Reading
-from decodebench.run import RunFailedError, execute
+from decodebench.records import Generation, Reading, Timing
+from decodebench.run import RunFailedError, execute, stages
 from decodebench.store.tables import read_records, write_records
 from launches import compose, manifest, one_thread, texts, without_report, write_prompts
 from tiny import CHAT_TEMPLATE
@@ -233,6 +233,24 @@ def test_more_samples_are_added(strategy: str, run: Run) -> None:
     ]
     with pytest.raises(StoreError, match=r"^name=x: .* has \d texts or more of .* and this grid asks for 3; allowed"):
         run(f"strategy={strategy} {count}=3", "strategy=greedy")
+
+
+def test_more_samples_are_timed_anew(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timed call returns as many texts as the strategy does."""
+    timed: list[int] = []
+    real = stages.measure_latency
+
+    def noted(loaded: Any, calls: Sequence[Any], *arguments: Any, **named: Any) -> list[Timing]:
+        timed.extend(call.fields["num_return_sequences"] for call in calls)
+        return real(loaded, calls, *arguments, **named)
+
+    monkeypatch.setattr(stages, "measure_latency", noted)
+    latency = "latency.warmups=1 latency.rounds=3 latency.prompts=1 latency.new_tokens=2"
+    for count in (2, 2, 4, 4):
+        run(f"strategy=top_p strategy.num_return_sequences={count} latency=quick {latency}")
+    assert timed == [2, 4]
+    run("strategy=top_p strategy.num_return_sequences=5")
+    assert not Path("results/x/latency.parquet").exists()
 
 
 def test_the_texts_of_a_search_belong_to_one_request(run: Run) -> None:

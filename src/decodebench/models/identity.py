@@ -33,7 +33,7 @@ class Identity:
 
 def identity(model: Any, tokenizer: Any, eos_ids: tuple[int, ...]) -> Identity:
     """The identity of a transformers model that is used with this tokenizer and these end tokens."""
-    template = tokenizer.chat_template
+    template = getattr(tokenizer, "chat_template", None)  # mistral-common has no templates
     return Identity(
         fingerprint=fingerprint(model),
         dtype=dtype_name(model),

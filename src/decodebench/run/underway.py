@@ -1,6 +1,6 @@
 """A run under way: its plan, its folder, and what its stages have told its manifest so far."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,11 +38,20 @@ class RunUnderWay:
 
     def begin(self) -> None:
         """Write the manifest as it is by now; the first time this creates the folder."""
+        self._drop_times_of_other_calls()
         self.store.begin(self.manifest("running"))
 
     def manifest(self, status: str) -> dict[str, Any]:
         """What the run says of itself by now."""
         return manifest(self.plan, self.progress, status, earlier=self.store.manifest, keeps=self.adds)
+
+    def _drop_times_of_other_calls(self) -> None:
+        """Let go of the times of cells that are to return another number of texts than the manifest says."""
+        before = {entry["id"]: _returned(entry["config"]) for entry in self.store.manifest.get("cells", ())}
+        now = {job.cell.id: _returned(job.cell.config) for job in self.plan.jobs}
+        times = [t for t in self.store.timings if before.get(t.cell) == now.get(t.cell, before.get(t.cell))]
+        if len(times) < len(self.store.timings):
+            self.store.write_timings(times)
 
     def texts(self) -> list[Generation]:
         """What has been decoded, in the order of prompts and samples."""
@@ -51,3 +60,8 @@ class RunUnderWay:
         for text in texts:
             place.setdefault((text.cell, text.prompt_id), len(place))  # of a cell beside the plan: as it was
         return sorted(texts, key=lambda g: (place[g.cell, g.prompt_id], g.sample))
+
+
+def _returned(config: Mapping[str, Any]) -> Any:
+    """How many texts the timed call of a cell returns; None where that is no number of its own."""
+    return config["strategy"].get("num_return_sequences")
