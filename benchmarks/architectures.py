@@ -89,7 +89,8 @@ def measured(name: str, strategies: Sequence[str]) -> Row:
         if job.cell.id in failed:
             refused[failed[job.cell.id]].append(job.cell.strategy)
     greedy = {text.prompt: text.token_ids for text in texts if text.strategy == "greedy"}
-    exact = build(name).double()
+    exact: Any = build(name).double()
+    exact.set_experts_implementation("eager")  # the grouped product of experts knows no float64
     with torch.inference_mode():
         equal = sum(plain_greedy(exact, encode(loaded, text), loaded.eos_ids) == ids for text, ids in greedy.items())
     no_exit = find_layers(loaded.model, loaded.device, VOCABULARY).no_exit
