@@ -37,10 +37,11 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
     from decodebench.report import render
 
     with locked(plan.run_dir):
-        with RunUnderWay.of(plan, adds=adds) as run, cpu_threads(plan.engine.threads), _memory(plan.run_dir):
-            for jobs in plan.by_model():
-                _with_one_model(run, jobs)
-            read_by_another(run)
+        with RunUnderWay.of(plan, adds=adds) as run:
+            with cpu_threads(plan.engine.threads), _memory(plan.run_dir):
+                for jobs in plan.by_model():
+                    _with_one_model(run, jobs)
+                read_by_another(run)
             finish(run)
         score_run(plan.run_dir)
         report = render(plan.run_dir)
