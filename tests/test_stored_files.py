@@ -34,7 +34,7 @@ TABLES = {
 }
 CHANGES = 300
 """Of each file, to what reads it."""
-CALLED = 12
+CALLED = 4
 """Of these, to every command."""
 
 
