@@ -102,6 +102,11 @@ def test_runs_that_cannot_be_compared() -> None:
         (["results/now", "--against", BASELINE, "--name", "x"], "--name=x: has no effect without --run"),
         (["--run", "--against", BASELINE, "--name", "a/b"], "--name=a/b: allowed is one folder name"),
         (["results/now", "--against", "nowhere"], "nowhere: there is no such baseline"),
+        (
+            ["results/now", "--against", "results/then"],
+            "results/then: is the folder of a run, not its baseline; make one with `python -m decodebench baseline "
+            "results/then -o baselines/then` first",
+        ),
         (["nowhere", "--against", BASELINE], "nowhere: there is no such folder"),
         (["results/now", "--against", BASELINE, "--explain", "sample"], "check --explain: must have 2 values after it"),
         (["results/now", "--against", BASELINE, "--explain", "x", "length"], "--explain x: allowed: greedy, sample"),

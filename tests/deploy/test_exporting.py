@@ -67,6 +67,11 @@ def exported(cell: str, *options: str) -> str:
     return done.out
 
 
+def exported_as_stored(strategy: str) -> str:
+    """The same with as many texts as the run has of a prompt."""
+    return exported(strategy, f"--texts={len(stored('en', strategy))}")
+
+
 def stored(prompt_id: str, strategy: str) -> list[list[int]]:
     found = [g for g in texts() if (g.prompt_id, g.strategy) == (prompt_id, strategy)]
     return [list(g.token_ids) for g in sorted(found, key=lambda g: g.sample)]
@@ -93,7 +98,7 @@ def test_a_search_gives_the_stored_texts(
 ) -> None:
     """Token for token, though the checkpoint has settings of its own. Of `long` (34 tokens and <bos>) 40 leave 5."""
     assert launch(*good, f"strategy={strategy}", *rules).code == 0
-    code = exported(strategy)
+    code = exported_as_stored(strategy)
     assert ("custom_generate" in code) == (rules == ["strategy.max_total_tokens=40"])
     for prompt in PROMPTS:
         assert paste(code, prompt["text"], **LEAKS) == stored(prompt["id"], strategy)
@@ -103,7 +108,7 @@ def test_what_transformers_lacks_gives_the_stored_texts(good: list[str], paste: 
     """A strategy of a user's own; the timed pass of the run went the same way."""
     times = ["latency=quick", "latency.rounds=3", "latency.new_tokens=4", "latency.prompts=1"]
     assert launch(*good, *times, *OWN, "strategy.eos=[40,1]", "++strategy.offset=1").code == 0
-    code = exported("third")
+    code = exported_as_stored("third")
     assert "EveryThirdSecond(" in code
     assert "offset=1" in code
     assert "eos=[40, 1]" in code
@@ -121,7 +126,7 @@ def test_what_drafts_gives_the_stored_texts(
         name = "prompt_lookup" if "lookup" in rule[0] else "assisted"
         assert launch(*good, f"strategy={name}", *rule, f"name={len(rule[0])}").code == 0
         Path(f"results/{len(rule[0])}").replace("results/x")
-        code = exported(name)
+        code = exported_as_stored(name)
         assert ("assistant_model=draft" in code) == ("draft" in rule[0])
         for prompt in PROMPTS:
             assert paste(code, prompt["text"], **LEAKS) == stored(prompt["id"], name)
@@ -137,7 +142,7 @@ def test_shipped_strategies_that_transformers_lacks(
     """Choices among samples too: the lines carry the seed of the cell."""
     assert launch(*good, *arguments, "seed=5").code == 0
     name = arguments[0].removeprefix("strategy=")
-    code = exported(name)
+    code = exported_as_stored(name)
     assert "tokenizer, seed=5))" in code
     for prompt in PROMPTS:
         assert paste(code, prompt["text"], **LEAKS) == stored(prompt["id"], name)
@@ -151,12 +156,49 @@ def test_the_whole_catalogue_exports(good: list[str], paste: Callable[..., list[
     shipped = {cell["strategy"] for cell in manifest()["cells"]}
     assert shipped == set(strategies)
     for name in sorted(shipped):
-        code = exported(name)
+        code = exported_as_stored(name)
         new, kept = paste(code, PROMPTS[1]["text"], **LEAKS), stored("en", name)
         if "custom_generate" in code or not strategies[name].strategy.generation_config()["do_sample"]:
             assert new == kept, name
         else:
             assert len(new) == len(kept), name
+
+
+def test_every_exported_file_passes_transformers_strict_validation(good: list[str]) -> None:
+    """top_k=0, which is off, is an issue to it where nothing samples."""
+    assert launch("-m", *good, "strategy=glob(*)", "prompts.ids=[en]").code == 0
+    files = 0
+    for cell in manifest()["cells"]:
+        done = launch("export", "results/x", cell["id"], "-o", cell["id"])
+        if "no GenerationConfig says" not in done.err:
+            assert done.code == 0, done.err
+            config: Any = GenerationConfig.from_pretrained(cell["id"])
+            config.validate(strict=True)
+            assert config.num_return_sequences == 1
+            files += 1
+    assert files > 8
+
+
+def test_one_text_is_exported_unless_more_are_asked_for(good: list[str], paste: Callable[..., list[list[int]]]) -> None:
+    """What a folder's generation_config.json says holds for everybody who loads it: pipelines want one text."""
+    assert launch("-m", *good, "strategy=beam,top_p,mirostat,best_of_n", "prompts.ids=[en]").code == 0
+    for name in ("beam", "top_p", "mirostat"):
+        code = exported(name)
+        assert f"one prompt gives 1 of the {len(stored('en', name))} texts of the run" in code
+        assert len(paste(code, PROMPTS[1]["text"], **LEAKS)) == 1
+    assert len(paste(exported("beam", "--texts", "2", "-o", "two"), PROMPTS[1]["text"])) == 2
+    assert paste(exported("mirostat", "--texts", "2"), PROMPTS[1]["text"]) == stored("en", "mirostat")[:2]
+    assert "one prompt gives" not in exported("best_of_n")
+    done = launch("export", "results/x", "best_of_n", "--texts", "2")
+    assert (done.code, done.out) == (3, "")
+    assert "--texts=2: allowed is 1, this strategy gives no other number" in done.err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", "", "1.5", "1" * 30, "²"])
+def test_a_number_of_texts_that_is_none(value: str) -> None:
+    done = launch("export", "results/x", "greedy", f"--texts={value}")
+    assert (done.code, len(done.err.splitlines())) == (3, 1)
+    assert f"--texts={value}: allowed is a number of texts from 1" in done.err
 
 
 COUNT = 1000
@@ -184,7 +226,7 @@ def test_a_sampler_gives_the_stored_distribution(
     exact = torch.softmax(top.values / 1.4, -1).cumsum(-1)
     assert float(exact[0]) < 0.9, "the draws must mean something"
     torch.manual_seed(0)
-    for drawn in (stored("en", "top_k"), paste(exported("top_k"), PROMPTS[1]["text"], **LEAKS)):
+    for drawn in (stored("en", "top_k"), paste(exported_as_stored("top_k"), PROMPTS[1]["text"], **LEAKS)):
         assert len(drawn) == COUNT
         counts = torch.tensor([sum(ids == [token] for ids in drawn) for token in top.indices.tolist()])
         assert int(counts.sum()) == COUNT
@@ -193,7 +235,7 @@ def test_a_sampler_gives_the_stored_distribution(
 
 def test_the_file_has_every_field_and_is_loaded_by_transformers(good: list[str]) -> None:
     assert launch(*good, "strategy=top_p", "strategy.top_p=0.8").code == 0
-    code = exported("top_p", "-o", "winner")
+    code = exported("top_p", "-o", "winner", "--texts", "3")
     assert "GenerationConfig.from_pretrained('winner')" in code
     config: Any = GenerationConfig.from_pretrained("winner")
     fields = manifest()["cells"][0]["generation_config"]
@@ -255,7 +297,7 @@ def test_a_folder_without_effect_is_an_error(good: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export"], "export: takes a run folder and a cell, as in: export results/NAME CELL [-o FOLDER]"),
+        (["export"], "export: takes a run folder and a cell, as in: export results/NAME CELL [-o FOLDER] [--texts N]"),
         (["export", "results/x"], "export: takes a run folder and a cell"),
         (["export", "results/x", "greedy", "-o"], "export -o: must have one value after it (see export --help)"),
         (["export", "results/x", "greedy"], "results/x: there is no such folder; allowed: the folder of a run"),

@@ -386,7 +386,11 @@ def test_what_is_no_baseline_is_said(path: Path, tmp_path: Path) -> None:
     assert refused(path).startswith("is no baseline")
     path.unlink()
     assert refused(path) == f"there is no such baseline; {again}"
-    assert refused(tmp_path) == "cannot be read (Is a directory); allowed is the file of a baseline"
+    make = f"make one with `python -m decodebench baseline RUN -o baselines/{tmp_path.name}` first"
+    assert refused(tmp_path) == f"is a folder; {make}, then check against that file"
+    run_dir = tmp_path / "run"
+    make = f"make one with `python -m decodebench baseline {run_dir} -o baselines/run` first"
+    assert refused(run_dir) == f"is the folder of a run, not its baseline; {make}, then check against that file"
 
 
 def rewritten(path: Path, *body: Any, **head: Any) -> None:

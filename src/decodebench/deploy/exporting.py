@@ -25,11 +25,13 @@ class Export:
     note: str
 
 
-def export_cell(run_dir: Path, name: str, folder: Path | None = None) -> Export:
+def export_cell(run_dir: Path, name: str, folder: Path | None = None, *, texts: int | None = None) -> Export:
     """Export a cell of a run by its id, its label or its strategy; a generation_config.json goes into `folder`.
 
-    Without a folder it goes into RUN/export/<cell id>. Raises ConfigError for a name that no cell or several have, for
-    a cell that failed, and where another file is in the way.
+    Without a folder it goes into RUN/export/<cell id>. `texts` is how many are returned for each prompt, whatever the
+    run did (None: one, or as many as the strategy's definition says). Raises ConfigError for a name that no cell or
+    several have, for a cell that failed, for a number of texts that the strategy does not return, and where another
+    file is in the way.
     """
     cell = _cell(read_manifest(run_dir), name)
     with worded(f"export {run_dir} {name}: what the manifest says of this cell cannot be used"):
@@ -43,7 +45,9 @@ def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | 
     node = cell["config"]["strategy"]
     eos_ids = tuple(known["eos_token_id"] or ())
     strategy = replace(build_strategy(node), eos=list(eos_ids) or "none")
-    note = _note(cell)
+    before = strategy.samples * strategy.returns
+    strategy, texts = _returning(strategy, texts)
+    note = _note(cell, texts, before)
     if not _fits_a_file(strategy):
         if folder is not None:
             raise ConfigError(
@@ -53,7 +57,10 @@ def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | 
     folder = folder or run_dir / "export" / str(cell["id"])
     # What is known has the limit of one prompt.
     lengths = {"max_new_tokens": strategy.max_new_tokens, "max_length": strategy.max_total_tokens}
-    settings = generation_config({**known, **lengths})
+    changes = {**lengths, "num_return_sequences": texts}
+    if not known["do_sample"]:
+        changes["top_k"] = 50  # transformers' own default: not read, and the only one that strict validation allows
+    settings = generation_config({**known, **changes})
     _write(folder / FILE, settings.to_json_string(use_diff=False, ignore_metadata=True))
     return Export(lines=_loading(strategy, folder), file=folder / FILE, note=note)
 
@@ -70,6 +77,19 @@ def _cell(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         ids = ", ".join(f"{cell['id']} ({label_of[cell['id']]})" for cell in found)
         raise ConfigError(f"export {name}: names {len(found)} cells; allowed is one of {ids}")
     return found[0]
+
+
+def _returning(strategy: Strategy, texts: int | None) -> tuple[Strategy, int]:
+    """The strategy with so many texts for each prompt, and how many; a stochastic beam has as many as beams."""
+    wanted = 1 if texts is None else texts
+    changes: dict[str, Any] = {f.name: wanted for f in fields(strategy) if f.name == "num_return_sequences"}
+    strategy = replace(strategy, **changes)
+    here = strategy.samples * strategy.returns
+    if exports(strategy):  # what drafts draws its samples one after the other, which `generate` does not
+        here = strategy.generation_config().get("num_return_sequences", 1)
+    if texts not in (None, here):
+        raise ConfigError(f"--texts={texts}: allowed is {here}, this strategy gives no other number")
+    return strategy, here
 
 
 def _fits_a_file(strategy: Strategy) -> bool:
@@ -122,10 +142,11 @@ def _calling(strategy: Strategy, target: str, seed: int, known: Mapping[str, Any
     )
 
 
-def _note(cell: Mapping[str, Any]) -> str:
+def _note(cell: Mapping[str, Any], texts: int, before: int) -> str:
     template = cell["config"]["prompts"].get("template")
     prepared = "" if template is None else f"; the run put its prompts through prompts.template={template!r}"
-    return f'inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left"){prepared}'
+    returned = "" if texts == before else f"; one prompt gives {texts} of the {before} texts of the run"
+    return f'inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left"){prepared}{returned}'
 
 
 def _write(path: Path, text: str) -> None:

@@ -72,6 +72,11 @@ def read_baseline(path: Path) -> Baseline:
 
 def _whole(path: Path) -> list[bytes]:
     """The lines after the head, known to be those that were written."""
+    if path.is_dir():
+        run_dir = (path / "manifest.json").is_file()
+        what, run = ("is the folder of a run, not its baseline", path) if run_dir else ("is a folder", "RUN")
+        make = f"make one with `python -m decodebench baseline {run} -o baselines/{path.resolve().name}` first"
+        raise StoreError(f"{path}: {what}; {make}, then check against that file")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
