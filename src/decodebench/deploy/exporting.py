@@ -35,10 +35,10 @@ def export_cell(run_dir: Path, name: str, folder: Path | None = None, *, texts: 
     """
     cell = _cell(read_manifest(run_dir), name)
     with worded(f"export {run_dir} {name}: what the manifest says of this cell cannot be used"):
-        return _exported(cell, run_dir, name, folder)
+        return _exported(cell, run_dir, name, folder, texts)
 
 
-def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | None) -> Export:
+def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | None, texts: int | None) -> Export:
     known = cell.get("generation_config")
     if not known:
         raise ConfigError(f"export {run_dir} {name}: this cell was not decoded; allowed is one that did not fail")
@@ -46,8 +46,8 @@ def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | 
     eos_ids = tuple(known["eos_token_id"] or ())
     strategy = replace(build_strategy(node), eos=list(eos_ids) or "none")
     before = strategy.samples * strategy.returns
-    strategy, texts = _returning(strategy, texts)
-    note = _note(cell, texts, before)
+    strategy, returned = _returning(strategy, texts)
+    note = _note(cell, returned, before)
     if not _fits_a_file(strategy):
         if folder is not None:
             raise ConfigError(
@@ -57,7 +57,7 @@ def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | 
     folder = folder or run_dir / "export" / str(cell["id"])
     # What is known has the limit of one prompt.
     lengths = {"max_new_tokens": strategy.max_new_tokens, "max_length": strategy.max_total_tokens}
-    changes = {**lengths, "num_return_sequences": texts}
+    changes = {**lengths, "num_return_sequences": returned}
     if not known["do_sample"]:
         changes["top_k"] = 50  # transformers' own default: not read, and the only one that strict validation allows
     settings = generation_config({**known, **changes})

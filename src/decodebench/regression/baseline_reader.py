@@ -143,8 +143,8 @@ def _made(key: str, value: Any) -> Any:
     """What a check looks into: the facts of each model, and how the metrics count; all else it only shows."""
     if key == "models":
         for facts in _mapping(value).values():
-            for fact in _mapping(facts).values():
-                _optional(_string, fact)
+            for name in ("dtype", "fingerprint", "exactness"):
+                _optional(_string, _mapping(facts).get(name))
     elif key == "metrics":
         for name in ("unit", "compat"):
             _optional(_string, _mapping(value).get(name))
