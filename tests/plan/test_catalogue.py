@@ -191,6 +191,8 @@ def allowed_in_the_docs() -> dict[tuple[str, str], str]:
     return {(name, key): allowed for key, names, allowed in rows for name in re.findall(r"\w+", names)}
 
 
+LISTS_OF_TEXTS = ("bad_words", "force_words", "sequence_bias", "dry_sequence_breakers")
+
 CASES = [
     (name, key, value)
     for owner, keys in BAD.items()
@@ -202,8 +204,14 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "key", "value"), CASES, ids=[f"{n}.{k}={v}" for n, k, v in CASES])
 def test_bad_numbers(name, key, value):
-    """The error names key and value, and what it allows is what the docs allow."""
+    """The error names key and value, and what it allows is what the docs allow; of texts it names the wrong entry."""
     allowed = allowed_in_the_docs()
+    if key in LISTS_OF_TEXTS and value in ([""], [5], [7], {"": 1.0}, {5: 1.0}):
+        (entry,) = value
+        assert refusal(name, **{key: value}) == (
+            f"strategy.{key}: entry 1 of 1 is {entry!r}; allowed are texts that are not empty"
+        )
+        return
     owner = name if (name, key) in allowed else "every"
     assert refusal(name, **{key: value}) == f"strategy.{key}={value}: allowed is {allowed[owner, key]}"
 

@@ -44,10 +44,13 @@ def launch(*arguments: str) -> Launch:
 
 
 def last_of_each_key(arguments: Iterable[str]) -> list[str]:
-    """The arguments without values that another one replaces; a command line that has both is refused."""
-    words = list(arguments)
-    keys = [word.split("=")[0].lstrip("+") if re.match(r"[^-=]+=", word) else None for word in words]
-    return [word for i, word in enumerate(words) if keys[i] is None or keys[i] not in keys[i + 1 :]]
+    """The arguments, a key that comes again in its first place and with its last value; a command line that has both
+    is refused.
+    """
+    found: dict[str | int, str] = {}
+    for place, word in enumerate(arguments):
+        found[word.split("=")[0].lstrip("+") if re.match(r"[^-=]+=", word) else place] = word
+    return list(found.values())
 
 
 def launch_as_typed(*arguments: str) -> Launch:
