@@ -85,7 +85,7 @@ def test_a_tokenizer_that_raises_is_one_line_at_loading(folder: Path) -> None:
     content = json.loads((folder / "tokenizer.json").read_text())
     content["model"] = {"type": "WordLevel", "vocab": {"<bos>": 0, "<eos>": 1, "<pad>": 2, "a": 3}, "unk_token": "no"}
     (folder / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(ModelError, match=r"^model=local: its tokenizer fails \([^\n]+\)$"):
+    with pytest.raises(ModelError, match=r"^model\.path=\S+: could not be loaded \(Exception: WordLevel[^\n]+\)$"):
         read(folder)
 
 

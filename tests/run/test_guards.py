@@ -220,3 +220,15 @@ def test_memory_that_runs_out_ends_the_command_with_one_line(run: Run, monkeypat
     line = r"^results/x: out of memory \(tried to allocate 1 EiB\); finished texts are kept, and the same command with "
     with pytest.raises(NoMemoryError, match=line):
         run("strategy=greedy")
+
+
+def test_what_is_raised_when_all_is_done_is_nobodys_fault_and_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_run = decoding.Decoder.run
+
+    def late(decoder: Any, *what: Any, **how: Any) -> None:
+        whole_run(decoder, *what, **how)
+        raise RuntimeError("late")
+
+    monkeypatch.setattr(decoding.Decoder, "run", late)
+    with pytest.raises(ForeignError, match=r"^RuntimeError: late$"):
+        run("strategy=greedy", "strategy=beam")

@@ -143,6 +143,8 @@ class _Decoding:
             return
         left = self._left(requests)
         cells = list(dict.fromkeys(request.cell for request in left))
+        if not cells:
+            raise raised[0]  # everything was done: no cell is at fault
         if len(cells) == 1:
             self._fail(cells[0], str(raised[0]))
             return

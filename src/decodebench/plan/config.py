@@ -24,6 +24,9 @@ GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "latency", "engin
 KEYS = (*GROUPS, "name", "results", "seed")
 _LARGEST_SEED = 2**63 - 1
 """What a table keeps as an integer."""
+_COUNTS = ("rows", "width", "samples", "returns")
+_SAID = ("second_model", "second_model_key", "is_search", "packs", "in_transformers")
+"""What a strategy says of itself without a model: asked for before one is loaded, and what it raises said then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +174,6 @@ def build_strategy(node: Mapping[str, Any]) -> Strategy:
         for said in _SAID:
             getattr(strategy, said)
     return strategy
-
-
-_COUNTS = ("rows", "width", "samples", "returns")
-_SAID = ("second_model", "second_model_key", "is_search", "packs", "in_transformers")
-"""What a strategy says of itself without a model: asked for here, where what it raises can still be said at once."""
 
 
 def typed(kind: type[T], node: Mapping[str, Any], key: str, owner: str | None = None) -> T:
