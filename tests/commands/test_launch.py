@@ -154,7 +154,10 @@ NAMES = "baseline, check, export, report, score, strategies"
         (["score", "results/x", "--un", "word"], "score --un: unknown flag; allowed: --against, --compat, "),
         (["score", "results/x", "--unit=word", "--unit=jamo"], "score --unit: is given twice; allowed is once"),
         (["score", "x.csv", "--unit=word"], "x.csv: no such file"),
-        (["export", "results/x", "c", "-f", "y"], "export -f: unknown flag; allowed: --help, --output, --texts, -h, -o"),
+        (
+            ["export", "results/x", "c", "-f", "y"],
+            "export -f: unknown flag; allowed: --help, --output, --texts, -h, -o",
+        ),
         (["export", "results/x", "c", "-ox", "--output=y"], "export --output: is given twice; allowed is once"),
     ],
 )  # fmt: skip

@@ -362,7 +362,9 @@ def test_texts_without_a_model_have_no_self_to_read_them(run: Run, tiny_dirs: di
     path.write_text(json.dumps(manifest() | {"models": {"local": {"source": "texts.jsonl"}}}), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"^scorer\.id=self: these texts have no model of their own; allowed is a "):
         read_run(Path("results/x"), "self")
-    bare = [replace(g, token_ids=(), token_logprobs=(), finish_reason="end", prompt="") for g in texts()]
+    bare = [
+        replace(g, token_ids=(), token_logprobs=(), token_margins=None, finish_reason="end", prompt="") for g in texts()
+    ]
     write_records(Path("results/x/generations.parquet"), Generation, [*bare[:2], replace(bare[2], text="")])
     read_run(Path("results/x"), str(tiny_dirs["gpt2"]))
     some, other, empty = readings()[:3]

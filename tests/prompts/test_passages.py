@@ -22,7 +22,7 @@ from decodebench.records import Prompt
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf" / "prompts"
-CONSTITUTION = ROOT / "src" / "decodebench" / "data" / "constitution_ko.txt"
+CONSTITUTION = ROOT / "src" / "decodebench" / "prompts" / "constitution_ko.txt"
 
 
 def conf(name: str, **changes: Any) -> PromptsConfig:

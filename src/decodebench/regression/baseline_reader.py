@@ -145,6 +145,11 @@ def _made(key: str, value: Any) -> Any:
         for facts in _mapping(value).values():
             for name in ("dtype", "fingerprint", "exactness"):
                 _optional(_string, _mapping(facts).get(name))
+    elif key == "second_identities":
+        for identity in _mapping({} if value is None else value).values():
+            _mapping(identity)
+    elif key == "scorer":
+        _optional(_mapping, value)
     elif key == "metrics":
         for name in ("unit", "compat"):
             _optional(_string, _mapping(value).get(name))
