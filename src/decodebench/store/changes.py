@@ -38,8 +38,11 @@ def other_model(then: Mapping[str, Any], now: Mapping[str, Any]) -> OtherModel |
     return OtherModel(", ".join(_PARTS[part] for part in shared if changed[part]), "; ".join(lines[:_SAID]) + more)
 
 
-def both_known(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is said of a model on two sides, without the parts of its identity that only one of them has."""
+def both_known(then: Any, now: Any) -> tuple[Any, Any]:
+    """What is said of a model on two sides, without the parts of its identity that only one of them has; what an edited
+    file has in place of an object is left as it is."""
+    if not (isinstance(then, Mapping) and isinstance(now, Mapping)):
+        return then, now
     first, second = (
         {key: value for key, value in side.items() if key not in _PARTS or key in other}
         for side, other in ((then, now), (now, then))
