@@ -90,7 +90,8 @@ def test_a_search_path_does_as_well(launcher: str, small: list[str]) -> None:
 
 def test_the_export_of_the_page_gives_the_texts_of_the_run(small: list[str], tiny_dirs: dict[str, Path]) -> None:
     assert launch(*SWEEP, *small).code == 0
-    done = launch(*EXPORT)
+    first = [g for g in texts("mine") if g.prompt_id == PROMPTS[0]["id"] and g.strategy == "sure_or_draw"]
+    done = launch(*EXPORT, f"--texts={len(first)}")  # as many as the run has; by default one
     assert done.code == 0
     assert "from my_pkg.sure_or_draw import SureOrDraw" in done.out
     tokenizer: Any = AutoTokenizer.from_pretrained(tiny_dirs["llama"])
