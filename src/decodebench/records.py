@@ -125,6 +125,22 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a task says of one text: a row of judgements.parquet.
+
+    `answer` is what was taken from the text before it was compared (extracted and normalised; None: nothing was found),
+    `value` how good it is (1 right, 0 wrong, or a score between), None where the judge gave none: `reason` says why.
+    """
+
+    cell: str
+    prompt_id: str
+    sample: int
+    answer: str | None
+    value: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """One timed call of `model.generate` for one strategy: a row of latency.parquet. Seconds and bytes are raw."""
 
