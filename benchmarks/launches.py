@@ -1,8 +1,8 @@
 """What the host has to do for a GPU at each step, counted without one: operations handed over, and waits.
 
-A tiny GPT-J is decoded on the pretended GPU of tests/pretend_cuda.py, with the ladder's 16 strategies. An operation is
-about one kernel, which takes the host some microseconds to launch; views are not counted. A captured forward pass is
-one operation more.
+A tiny GPT-J is decoded on the pretended GPU of tests/support/pretend_cuda.py, with the ladder's 16 strategies. An
+operation is about one kernel, which takes the host some microseconds to launch; views are not counted. A captured
+forward pass is one operation more.
 
     python benchmarks/launches.py [--vocabulary 6000]
 """

@@ -114,6 +114,14 @@ def test_documents_name_files_and_tests_that_exist(document: Path) -> None:
     assert missing == set()
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_is_at_most_120_columns_wide(document: Path) -> None:
+    """Tables, code and links are as wide as they must be."""
+    prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S).splitlines()
+    wide = [line for line in prose if len(line) > 120 and not line.lstrip().startswith("|") and "](" not in line]
+    assert wide == []
+
+
 @pytest.mark.parametrize("document", sorted(ROOT.glob("docs/decisions/*.md")), ids=lambda path: path.stem)
 def test_a_decision_names_the_test_that_guards_it(document: Path) -> None:
     text = document.read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ What goes wrong on a GPU and not on a CPU is mostly one of three things: tensors
 the device where it need not, or a captured graph holds what was true of one step only. Here all three can be seen
 without a GPU: two devices that meet are an error as they are there, every wait is counted with the line that causes it,
 and a captured graph is the list of operations that were recorded, run again on the same memory. What it cannot see:
-the arithmetic and the speed of a GPU (tests/test_cuda.py is for those).
+the arithmetic and the speed of a GPU (tests/engine/test_cuda.py is for those).
 """
 
 import traceback
