@@ -65,9 +65,8 @@ def test_measurements_by_hand(run: Path) -> None:
     assert [metric for cell, metric in rows if cell == "h" and metric in names] == names
     # 40 + at + 2 seed tokens, at from 0 to 11: 45.5 + 2 seed; 40 + 2 at: 51; people 38
     assert [rows[c, "length"].value for c in ("g0", "g1", "t0", "h")] == [45.5, 47.5, 51.0, 38.0]
-    assert rows["g0", "length_w1"].value == pytest.approx(
-        7.5, rel=1e-12
-    )  # a sum of quotients: its last bit is the CPU's
+    # a sum of quotients: its last bit is the CPU's
+    assert rows["g0", "length_w1"].value == pytest.approx(7.5, rel=1e-12)
     assert rows["h", "length_w1"].reason == "these are the references themselves"
     assert rows["g0", "length"].n == 12
     # log-probs -1 -2 -3, and -2 for what is left: -2 in the mean
