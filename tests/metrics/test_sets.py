@@ -1,4 +1,4 @@
-"""Metrics of whole sets, on leading units, as a published script counts, and against people's texts: all by hand."""
+"""Metrics of whole sets, on leading units, as a published script counts, and against references: all by hand."""
 
 import gzip
 import math
@@ -220,7 +220,7 @@ def test_compat_renames_what_it_changes_and_nothing_else():
     assert plain["rep_2_first5"].value == pytest.approx(3 / 4)
 
 
-# --- distances from people's texts ---
+# --- distances from human references ---
 
 
 def test_distances_by_hand():

@@ -38,13 +38,13 @@ Group = Literal[
     "length",
     "rules",
     "cost",
-    "against people's texts",
+    "against human references",
     "on the first units alone",
     "other",
 ]
 GROUPS: tuple[Group, ...] = get_args(Group)
 """What a report shows together, in its order; `other` is for what the tables do not have."""
-HUMAN_GROUP: Group = "against people's texts"
+HUMAN_GROUP: Group = "against human references"
 LEADING_GROUP: Group = "on the first units alone"
 
 Index = npt.NDArray[np.intp]

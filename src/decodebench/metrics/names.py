@@ -29,7 +29,7 @@ class MetricName:
     """A name taken apart: `rep_4_simctg_first32_words` is of the row `rep_4`.
 
     `row` is None where the tables have none such. `without_unit` is the name up to the unit that it was counted in;
-    `plain` leaves out the script, too, that it was counted like (`rep_4_first32`). `is_distance`: from people's texts.
+    `plain` leaves out the script, too, that it was counted like (`rep_4_first32`). `is_distance`: from references.
     `place` sorts names as a report shows them: by group, then by row. `headline` and `drawn` are the row's. But what is
     measured on leading units or as a distance is in a group of its own, and neither in the short table nor drawn; and
     what is counted like a script is not drawn.
