@@ -1,6 +1,7 @@
-"""The command line: a Hydra `launch`, and commands over stored runs, one module each, with arguments and `--help`.
+"""The command line. In: words. Out: an exit code. What a command needs is imported when it is called.
 
-In: words. Out: an exit code. What a command needs is imported when it is called. `arguments` reads ordinary flags.
+`launch` runs Hydra over words that `overrides` made readable for it. The others are commands over stored runs, with
+ordinary flags and `--help` (`arguments`): `report`, `score`, `export`, `baseline`, `check`, `strategies`.
 """
 
 from collections.abc import Callable, Sequence

@@ -187,7 +187,10 @@ class Block:
         self._length_B = length + emits
 
     def finish(self, feeds: Sequence[Feed], rows: Rows) -> tuple[list[Outcome], list[Feed]]:
-        """The texts of the requests that feed nothing more, which go; and what those that stay feed."""
+        """The texts of the requests that feed nothing more, which go; and what those that stay feed.
+
+        Nothing more is fed after EOS or at the limit: the strategy decides so, by `View.ends`.
+        """
         k = self.strategy.rows
         runs = [any(token != EMPTY for _, token in feeds[r * k : (r + 1) * k]) for r in range(len(self.requests))]
         finished = [r for r, goes_on in enumerate(runs) if not goes_on]

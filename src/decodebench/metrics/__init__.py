@@ -1,8 +1,11 @@
-"""Metrics: pure functions of stored records, no torch, no model (docs/metrics.md). In: texts, readings and timings
-of a cell. Out: `Measurement`s.
+"""Metrics: pure functions of stored records, no torch, no model (docs/metrics.md). In: texts, readings and timings of a
+cell. Out: `Measurement`s.
 
-`table` lists them all (`rows_*`: its parts; `kinds`: what a row is); `quality` and `timings` measure; each other file
-is a family of definitions. `adapters` is not imported here: it needs the slow `evaluate`.
+`table` lists them all (in parts: `rows_repetition`, `rows_between`, `rows_tokens`); `kinds` is what a row is, `options`
+what a run asks for, `names` what the name of a metric says. `quality` walks the table over a `corpus`, the texts of
+a cell counted in units (`texts`), and leaves what is `scored`; `curves` goes by position, `timings` over latency. The
+definitions: `repetition`, `samples`, `spread`, `surprisal`, `drafts`, `rules`, `humans`, and `sets` of whole sets.
+`adapters` is not imported here: it needs the slow `evaluate`.
 """
 
 from decodebench.metrics.corpus import Corpus, Rules, corpus

@@ -1,7 +1,8 @@
 """Prompt sets. In: a `prompts` group of the configuration. Out: checked `Prompt`s, with ids, texts and references.
 
-`sets` checks and selects; `tables` finds what is to be read, a file or a data set of the hub; `formats` reads text,
-JSON and parquet, `separated` csv; `passages` cuts speeches and laws into prompts and their own continuations.
+`sets` checks and selects; `tables` finds what is to be read, a file or a data set of the hub; `formats` makes a table
+of a file's bytes (UTF-8 with or without a BOM; text, JSON, parquet), `separated` of csv; `passages` cuts speeches and
+laws into prompts and their own continuations.
 """
 
 from decodebench.prompts.formats import Row, Table

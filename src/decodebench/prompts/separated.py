@@ -1,4 +1,7 @@
-"""Text whose cells are separated by commas, semicolons, tabs or bars (.csv, .tsv) -> a header, and its rows."""
+"""Text whose cells are separated by commas, semicolons, tabs or bars (.csv, .tsv) -> a header, and its rows.
+
+`formats` makes text of a file's bytes.
+"""
 
 import csv
 import io

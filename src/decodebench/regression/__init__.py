@@ -1,9 +1,9 @@
 """A run held against a baseline of an earlier one: what must not change, and what must not get worse.
 
-In: a run folder and a baseline. Out: a `Check` of findings. `making` makes baselines; `baseline_lines` and
-`baseline_file` write them, `baseline_reader` checks what is read; `rules` say what is checked, `matching` and
-`assigning` what belongs together; `exact`, `statistical` and `bounds` judge (`judging`, `checking`); `explaining` shows
-what changed; `rendering/` every output.
+In: a run folder and a baseline. Out: a `Check` of `findings`. `making` makes a `baseline`; `baseline_lines` and
+`baseline_file` write it, `baseline_reader` checks what is read; `rules` say what is checked, `matching` and `assigning`
+what belongs together; `exact`, `statistical` and `bounds` judge (`judging`, `checking`); `explaining` shows what
+changed; `rendering/` every output.
 """
 
 from decodebench.regression.baseline import Baseline, BaselineArm, BaselineMetric, BaselineText

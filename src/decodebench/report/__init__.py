@@ -2,8 +2,9 @@
 
 In: a run folder. Out: comparison.csv, report.md, report.html, plots (`writing` writes them all or none).
 
-`comparison` is the table that all share; `terminal`, `markdown`, `page` and `plots/` render it, with the parts
-`claims`, `notes`, `summary` and `texts`; `formats` and `fonts` are how single values and letters are shown.
+`folder` reads the run; `comparison` is the table that all share; `terminal`, `markdown`, `page` and `plots/` render it,
+with the parts `claims`, `notes`, `summary` and `texts`; `formats` and `fonts` are how single values and letters are
+shown (colours: `plots/drawing`).
 """
 
 from decodebench.report.formats import clip, markdown_fence, markdown_inline, number, shorten

@@ -1,4 +1,7 @@
-"""A run from its plan to its report, stage by stage; each leaves what it found in the run's folder (`run.stages`)."""
+"""A run from its plan to its report, stage by stage; each leaves what it found in the run's folder (`run.stages`).
+
+A killed run is taken up again there: a stage begins with what `RunStore` read of the folder (`store.folder`).
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,8 @@
 """Decoding strategies: one class for each yaml in conf/strategy, one file for each class or family.
 
 In: a `View` of the rows of a strategy's requests (`step/`). Out: `Moves`. `base` is what every strategy has and
-answers; ARCHITECTURE.md says which file holds which family. Nothing here knows of models, caches or batches.
+answers, `lengths` how long its texts may be; ARCHITECTURE.md says which file holds which family. Nothing here knows of
+models, caches or batches.
 """
 
 from decodebench.strategies.assisted import Assisted, PromptLookup
