@@ -208,7 +208,7 @@ def test_captured_steps_write_the_same(gpu, monkeypatch, models, arch) -> None:
     """Prompts of 4 to 60 tokens, so that shapes change, rows come in late, and Gemma's windows of 8 are passed."""
     strategies = {name: EVERY_STRATEGY[name] for name in CAPTURED}
     prompts = PROMPT_IDS | {"long": tuple(range(3, 63))}
-    requests = requests_of(strategies, prompts, limit=24, eos_ids=(1,))
+    requests = requests_of(strategies, prompts, limit=16, eos_ids=(1,))
     here = run(models[arch], requests, max_rows=24)
     model = gpu.put(build(arch))
     forward = choose_rows(model, CUDA, 400)
