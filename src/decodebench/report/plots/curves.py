@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from decodebench.records import CurvePoint
 from decodebench.report.comparison import Comparison, Row
-from decodebench.report.plots.drawing import INK, LeftOut, Plot, drawn, looks, measured, name_of
+from decodebench.report.plots.drawing import INK, LeftOut, Plot, finished, looks, measured, name_of
 
 FEWEST_OF_PROMPTS = 0.5
 """A line ends where fewer than this share of its prompts have texts so long: what is left are other texts."""
@@ -41,14 +41,13 @@ def curve_plot(
     panel.set_ylabel(says)
     panel.set_ylim(bottom=0)
     panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8.5)
-    png, svg = drawn(figure)
     widths = ", ".join(str(width) for width in sorted({point.stop - point.start for point in points}))
     caption = [f"Each point is the mean over {widths} {', '.join(sorted(units))} and over prompts."]
     if any(row.is_human for _, row in rows):
         caption.append("Dashed: what people wrote.")
     if banded and any(point.ci_low is not None for point in points):
         caption.append("Bands are intervals.")
-    return Plot(name=name, title=title, caption=" ".join(caption), png=png, svg=svg)
+    return finished(figure, name=name, title=title, caption=caption)
 
 
 def _line(row: Row, curves: Sequence[CurvePoint], curve: str) -> list[CurvePoint]:

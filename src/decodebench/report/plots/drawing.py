@@ -1,7 +1,7 @@
 """What the plots share: what a plot is, what of a run can be drawn, and how everything looks."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -126,3 +126,9 @@ def drawn(figure: Figure) -> tuple[bytes, bytes]:
     figure.savefig(png, format="png", dpi=dpi)
     figure.savefig(svg, format="svg", metadata={"Date": None})
     return png.getvalue(), svg.getvalue()
+
+
+def finished(figure: Figure, *, name: str, title: str, caption: Sequence[str]) -> Plot:
+    """The figure as a plot of the report; the sentences of its caption stand in one paragraph."""
+    png, svg = drawn(figure)
+    return Plot(name=name, title=title, caption=" ".join(caption), png=png, svg=svg)

@@ -9,37 +9,25 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from decodebench.report.comparison import Comparison, Metric, Row
 from decodebench.report.formats import MISSING
-from decodebench.report.plots.drawing import (
-    FAINT,
-    LeftOut,
-    Plot,
-    drawn,
-    ends_of,
-    failed_note,
-    finite,
-    in_gigabytes,
-    looks,
-    measured,
-    name_of,
-    unit_of_axis,
-)
+from decodebench.report.plots import drawing
 
 PANELS_IN_A_ROW = 5
 LOG_ABOVE = 50
 """Values that spread over more than this factor are drawn on a logarithmic axis (perplexities do)."""
 
 
-def metric_panels(comparison: Comparison) -> Plot | LeftOut:
+def metric_panels(comparison: Comparison) -> drawing.Plot | drawing.LeftOut:
     """Small multiples in groups: a panel for each metric that tells cells apart, a line for each cell."""
     name, title = "metrics", "Each metric by strategy"
-    rows = measured(comparison)
-    measured_ = [m for m in comparison.metrics if any(finite(row, m) is not None for _, row in rows)]
+    rows = drawing.measured(comparison)
+    measured_ = [m for m in comparison.metrics if any(drawing.finite(row, m) is not None for _, row in rows)]
     known = [metric for metric in measured_ if metric.is_drawn]
     same = [metric for metric in known if _same_for_all(metric, rows)]
     metrics = [metric for metric in known if metric not in same]
     same_note = [f"The same for all, not drawn: {', '.join(_told(metric, rows) for metric in same)}."] if same else []
     if not metrics:
-        return LeftOut(name=name, title=title, reason=" ".join(same_note).rstrip(".") or "no cell has a measured value")
+        reason = " ".join(same_note).rstrip(".") or "no cell has a measured value"
+        return drawing.LeftOut(name=name, title=title, reason=reason)
     lines = list(_lines(metrics))
     across = max(map(len, lines))
     size = (1.7 + 2.3 * across, 0.4 + len(lines) * (1.05 + 0.22 * len(rows)))
@@ -54,9 +42,8 @@ def metric_panels(comparison: Comparison) -> Plot | LeftOut:
                 named.add(metric.group)
         for empty in panels[len(of_line) :]:
             empty.set_visible(False)
-    png, svg = drawn(figure)
-    caption = ["Whiskers are intervals; a hollow point has none.", *same_note, *failed_note(comparison)]
-    return Plot(name=name, title=title, caption=" ".join(caption), png=png, svg=svg)
+    caption = ["Whiskers are intervals; a hollow point has none.", *same_note, *drawing.failed_note(comparison)]
+    return drawing.finished(figure, name=name, title=title, caption=caption)
 
 
 def _lines(metrics: Sequence[Metric]) -> Iterator[list[Metric]]:
@@ -77,45 +64,45 @@ def _lines(metrics: Sequence[Metric]) -> Iterator[list[Metric]]:
 
 def _same_for_all(metric: Metric, rows: Sequence[tuple[int, Row]]) -> bool:
     """Whether a panel would tell nothing: several cells, one value, no interval."""
-    values = {finite(row, metric) for _, row in rows}
-    return len(rows) > 1 and len(values) == 1 and all(ends_of(row, metric) is None for _, row in rows)
+    values = {drawing.finite(row, metric) for _, row in rows}
+    return len(rows) > 1 and len(values) == 1 and all(drawing.ends_of(row, metric) is None for _, row in rows)
 
 
 def _told(metric: Metric, rows: Sequence[tuple[int, Row]]) -> str:
-    value = finite(rows[0][1], metric) or 0.0
-    unit = unit_of_axis(metric)
+    value = drawing.finite(rows[0][1], metric) or 0.0
+    unit = drawing.unit_of_axis(metric)
     return f"{metric.name} {value / 1e9 if metric.unit == 'bytes' else value:,.4g}{f' {unit}' if unit else ''}"
 
 
 def _name_group(panel: Any, group: str) -> None:
     """Above the first panel of a group."""
     above = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    panel.annotate(group.upper(), (0, 1), (0, 22), color=FAINT, fontsize=8, **above)
+    panel.annotate(group.upper(), (0, 1), (0, 22), color=drawing.FAINT, fontsize=8, **above)
 
 
 def _panel(panel: Any, metric: Metric, rows: Sequence[tuple[int, Row]]) -> None:
     panel.set_title(metric.title)
-    panel.set_xlabel(unit_of_axis(metric))
-    panel.set_yticks(range(len(rows)), [name_of(row) for _, row in rows])
+    panel.set_xlabel(drawing.unit_of_axis(metric))
+    panel.set_yticks(range(len(rows)), [drawing.name_of(row) for _, row in rows])
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.grid(visible=False, axis="y")
     panel.spines["left"].set_visible(False)
     panel.margins(x=0.08)
     for line, (at, row) in enumerate(rows):
-        value = finite(row, metric)
+        value = drawing.finite(row, metric)
         if value is None:
-            panel.text(0.01, line, MISSING, transform=panel.get_yaxis_transform(), color=FAINT, va="center")
+            panel.text(0.01, line, MISSING, transform=panel.get_yaxis_transform(), color=drawing.FAINT, va="center")
             continue
-        ends = ends_of(row, metric)
-        colour, marker = looks(at)
+        ends = drawing.ends_of(row, metric)
+        colour, marker = drawing.looks(at)
         if ends:
             panel.hlines(line, *ends, color=colour, linewidth=1.8)
         fill = colour if ends else "white"
         panel.plot(value, line, marker, color=fill, markeredgecolor=colour, markersize=5.5, markeredgewidth=1.3)
-    values = [value for _, row in rows if (value := finite(row, metric)) is not None]
-    whiskers = [end for _, row in rows for end in ends_of(row, metric) or ()]
+    values = [value for _, row in rows if (value := drawing.finite(row, metric)) is not None]
+    whiskers = [end for _, row in rows for end in drawing.ends_of(row, metric) or ()]
     _scale(panel, values, [*values, *whiskers])
-    in_gigabytes(panel.xaxis, metric)
+    drawing.in_gigabytes(panel.xaxis, metric)
 
 
 def _scale(panel: Any, values: Sequence[float], drawn_: Sequence[float]) -> None:

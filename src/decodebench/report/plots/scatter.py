@@ -7,20 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from decodebench.report.comparison import Comparison, Metric, Row
-from decodebench.report.plots.drawing import (
-    FAINT,
-    LeftOut,
-    Plot,
-    drawn,
-    ends_of,
-    failed_note,
-    finite,
-    in_gigabytes,
-    looks,
-    measured,
-    name_of,
-    unit_of_axis,
-)
+from decodebench.report.plots import drawing
 from decodebench.report.plots.placing import Box, nearest, needs_leader, place
 
 MARKER_SIZE = 8.0
@@ -44,46 +31,45 @@ class Point:
 
 def scatter_plot(
     comparison: Comparison, *, name: str, title: str, across: Sequence[str], up: Sequence[str]
-) -> Plot | LeftOut:
+) -> drawing.Plot | drawing.LeftOut:
     """A scatter of two metrics, each cell named beside its point."""
     x, y = comparison.find(*across), comparison.find(*up)
     if x is None or y is None:
-        return LeftOut(name=name, title=title, reason=_why_not(comparison, up if x else across))
+        return drawing.LeftOut(name=name, title=title, reason=_why_not(comparison, up if x else across))
     points = list(_points(comparison, x, y))
     if not points:
-        return LeftOut(name=name, title=title, reason=f"no cell has both {x.name} and {y.name}")
+        return drawing.LeftOut(name=name, title=title, reason=f"no cell has both {x.name} and {y.name}")
     figure = Figure(figsize=(9.5, min(3.4 + 0.14 * len(points), 8.0)), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(_axis_title(x))
     axes.set_ylabel(_axis_title(y))
-    in_gigabytes(axes.xaxis, x)
-    in_gigabytes(axes.yaxis, y)
+    drawing.in_gigabytes(axes.xaxis, x)
+    drawing.in_gigabytes(axes.yaxis, y)
     axes.margins(0.1)
     _draw_points(axes, points)
     unnamed = _name_points(figure, axes, points)
-    png, svg = drawn(figure)
     caption = [f"Across: {x.name}; up: {y.name}."]
     if any(point.x_ends or point.y_ends for point in points):
         caption.append("Lines through a point are its intervals.")
     placed = {point.row.cell for point in points}
-    unplaced = [row.label for _, row in measured(comparison) if row.cell not in placed]
+    unplaced = [row.label for _, row in drawing.measured(comparison) if row.cell not in placed]
     caption += [f"Without a value on one of the two: {', '.join(unplaced)}."] if unplaced else []
     caption += [f"Drawn, but without room for a name: {', '.join(unnamed)}."] if unnamed else []
-    return Plot(name=name, title=title, caption=" ".join(caption + failed_note(comparison)), png=png, svg=svg)
+    return drawing.finished(figure, name=name, title=title, caption=[*caption, *drawing.failed_note(comparison)])
 
 
 def _points(comparison: Comparison, x: Metric, y: Metric) -> Iterable[Point]:
-    for at, row in measured(comparison):
-        across, up = finite(row, x), finite(row, y)
+    for at, row in drawing.measured(comparison):
+        across, up = drawing.finite(row, x), drawing.finite(row, y)
         if across is not None and up is not None:
-            yield Point(at=at, row=row, x=across, y=up, x_ends=ends_of(row, x), y_ends=ends_of(row, y))
+            yield Point(at=at, row=row, x=across, y=up, x_ends=drawing.ends_of(row, x), y_ends=drawing.ends_of(row, y))
 
 
 def _draw_points(axes: Any, points: Sequence[Point]) -> None:
     """Points at the same place are drawn around each other, so that a few are all seen."""
     places = [(point.x, point.y) for point in points]
     for number, point in enumerate(points):
-        colour, marker = looks(point.at)
+        colour, marker = drawing.looks(point.at)
         if point.x_ends:
             axes.hlines(point.y, *point.x_ends, color=colour, alpha=0.45, linewidth=1.2)
         if point.y_ends:
@@ -103,7 +89,7 @@ def _name_points(figure: Figure, axes: Any, points: Sequence[Point]) -> list[str
     places = [tuple(to_points * axes.transData.transform((point.x, point.y))) for point in points]
     boxes = place(
         places,
-        [_size(axes, name_of(point.row), to_points) for point in points],
+        [_size(axes, drawing.name_of(point.row), to_points) for point in points],
         frame=Box(*(to_points * axes.bbox.extents)),
         markers=[_around(at, _marker_size(places.count(at) - 1)) for at in places],
         lines=[line for point in points for line in _lines(point, axes, to_points)],
@@ -119,10 +105,10 @@ def _write_name(axes: Any, point: Point, at: tuple[float, float], box: Box, *, l
     style = {"xycoords": "data", "textcoords": "offset points", "zorder": 4, "in_layout": False}
     background = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0}
     corner = (box.left + PADDING - at[0], box.bottom - at[1])
-    axes.annotate(name_of(point.row), (point.x, point.y), corner, va="bottom", bbox=background, **style)
+    axes.annotate(drawing.name_of(point.row), (point.x, point.y), corner, va="bottom", bbox=background, **style)
     if leader:
         near = nearest(at, box)
-        thin = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": MARKER_SIZE / 2}
+        thin = {"arrowstyle": "-", "color": drawing.FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": MARKER_SIZE / 2}
         axes.annotate("", (point.x, point.y), (near[0] - at[0], near[1] - at[1]), arrowprops=thin, **style)
 
 
@@ -149,12 +135,12 @@ def _lines(point: Point, axes: Any, to_points: float) -> Iterable[Box]:
 
 
 def _axis_title(metric: Metric) -> str:
-    unit = unit_of_axis(metric)
+    unit = drawing.unit_of_axis(metric)
     return f"{metric.title}  ({unit})" if unit else metric.title
 
 
 def _why_not(comparison: Comparison, names: Iterable[str]) -> str:
     """The recorded reasons of the metrics a plot would need, or that they were not measured at all."""
     wanted = [metric for metric in comparison.metrics if metric.name in names]
-    reasons = {row.missing_reason(metric): None for metric in wanted for _, row in measured(comparison)}
+    reasons = {row.missing_reason(metric): None for metric in wanted for _, row in drawing.measured(comparison)}
     return "; ".join(reasons) or f"none of {', '.join(names)} was measured"
