@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from decodebench.models.config import ModelConfig
 from decodebench.models.loading import LoadedModel, load
 from tiny import ARCHS, build_tiny
 
 torch.set_num_threads(1)  # with matrices this small, threads get in each other's way: 5 times slower with 2
+
+settings.register_profile("decodebench", deadline=None)  # no test is a race against a clock: machines are busy
+settings.load_profile("decodebench")
 
 
 @pytest.fixture(scope="session")
