@@ -186,7 +186,7 @@ SIZES = [1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 9, 11, 16]
 
 def test_intervals_over_twenty_unequal_clusters_cover():
     """93% to 97%, of 2,000 data sets whose prompts share half of their variance in a cluster: if that is so, more than
-    182 or fewer than 32 misses have a probability below 2e-4. BCa at its own level missed 220."""
+    182 or fewer than 32 misses have a probability below 2e-4. BCa at 95% misses 198."""
     rng = np.random.default_rng(20)
     of = np.repeat(np.arange(20), SIZES)
     assert effective_clusters(of) == pytest.approx(84**2 / 648)
