@@ -21,10 +21,9 @@ from decodebench.stats import (
     Array,
     Finish,
     Interval,
-    Subsampled,
+    clustered_share_interval,
     no_interval,
     ratio_intervals,
-    share_interval,
     subsample,
     subsample_interval,
     too_few,
@@ -153,10 +152,8 @@ def _of_set(blank: Scored, metric: SetMetric, texts: Corpus, missing: str, subse
         return replace(scored, interval=no_interval("; ".join(why_none) or "not asked for"))
     clusters = texts.clusters_of(prompt_ids)
     if n < MIN_PROMPTS:
-        few = Subsampled(
-            values_S=np.empty(0), prompts=len(prompt_ids), clusters=len(set(clusters)), reason=too_few(n).reason
-        )
-        return replace(scored, subsets=few)
+        few = subsample(of, len(prompt_ids), 0, clusters)
+        return replace(scored, subsets=replace(few, reason=too_few(n).reason))
     return replace(scored, subsets=subsample(of, len(prompt_ids), ready[0].subsets, clusters))
 
 
@@ -184,7 +181,8 @@ def _with_intervals(scored: Sequence[Scored], texts: Corpus) -> list[Scored]:
         elif isinstance(each.metric, Metric) and each.rows_PK is not None:
             # A share of all or none has no spread to resample; that all samples of a prompt agree is the worst case.
             if each.metric.share and (one_text or each.value in (0, 1)):
-                found[at] = share_interval(each.rows_PK.sum(), each.n, texts.clusters_of(each.prompt_ids))
+                of = texts.clusters_of(each.prompt_ids)
+                found[at] = clustered_share_interval(each.rows_PK[:, 0], of)
             else:
                 ratios[at] = each.rows_PK, each.metric.finish
     clusters = [texts.clusters_of(scored[at].prompt_ids) for at in ratios]
