@@ -43,7 +43,11 @@ Valued = tuple[Text, float]
 
 
 def _at_k(
-    name: str, of: Callable[[Sequence[Valued], int], float], *, needs_logprobs: bool = False, headline: int | None = None
+    name: str,
+    of: Callable[[Sequence[Valued], int], float],
+    *,
+    needs_logprobs: bool = False,
+    headline: int | None = None,
 ) -> Metric:
     def per_k(texts: Sequence[Text], k: int, sign: int) -> Stats | None:
         tried = texts[:k] if texts[0].generation.is_search else texts

@@ -64,31 +64,32 @@ def _plurality(votes: tuple[tuple[int, float], ...], silent: int, k: int) -> flo
     """The part of the subsets in which somebody votes. `votes` are the answers' counts and values.
 
     For each number of votes that may win, the answers are taken up one by one: `ways_KT` is the probability of k votes
-    so far with t answers at the winning number and none above, `worth_KT` the sum of these answers' values in it. Each
-    sample is taken with probability k / n; given that k are taken, all subsets are equally likely, and no number gets
-    as large as C(n, k).
+    so far with t answers at the winning number and none above it, `worth_KT` the sum of these answers' values in it.
+    Each sample is taken with probability k / n; given that k are taken, all subsets are equally likely, and no number
+    gets as large as C(n, k).
     """
     n = silent + sum(count for count, _ in votes)
     share = k / n
     expected = []
     for winning in range(1, min(k, max((count for count, _ in votes), default=0)) + 1):
         ways_KT = np.zeros((k + 1, k // winning + 1))
-        ways_KT[0, 0] = 1.0
         worth_KT = np.zeros_like(ways_KT)
+        ways_KT[0, 0] = 1.0
         for count, value in votes:
             taken = _binomial(count, share)
-            below = taken[:winning]
-            ways, worth = _more(ways_KT, below), _more(worth_KT, below)
+            ways, worth = (_more(table_KT, taken[:winning]) for table_KT in (ways_KT, worth_KT))
             if count >= winning:
-                reach, p = slice(winning, None), taken[winning]
+                p, reach = taken[winning], slice(winning, None)
                 ways[reach, 1:] += p * ways_KT[:-winning, :-1]
                 worth[reach, 1:] += p * (worth_KT[:-winning, :-1] + value * ways_KT[:-winning, :-1])
             ways_KT, worth_KT = ways, worth
         last_T = _more(worth_KT, _binomial(silent, share))[k, 1:]
         expected.append(float((last_T / np.arange(1, len(last_T) + 1)).sum()))
-    return math.fsum(expected) / float(_binomial(n, share)[k])
+    # Where every answer is right the value is 1, and not that less what was rounded.
+    return round(math.fsum(expected) / float(_binomial(n, share)[k]), 12)
 
 
+@lru_cache(maxsize=4096)
 def _binomial(n: int, p: float) -> Array:
     """The probability of each number of successes, 0 to n."""
     if p == 1:

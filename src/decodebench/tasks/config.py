@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from decodebench.errors import ConfigError, allowed_names
@@ -115,7 +115,9 @@ def _texts(key: str, value: Any, *, least: int) -> None:
     """Raise ConfigError for what is no list of distinct texts."""
     is_list = isinstance(value, list) and all(isinstance(one, str) and one for one in value)
     if not is_list or len({*value}) < max(least, len(value)):
-        raise ConfigError(f"task.{key}={value}: must be a list of {f'{least} or more ' if least else ''}different texts")
+        raise ConfigError(
+            f"task.{key}={value}: must be a list of {f'{least} or more ' if least else ''}different texts"
+        )
 
 
 def _counts(k: Any) -> None:

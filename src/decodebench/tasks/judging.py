@@ -1,11 +1,10 @@
 """Texts -> what a task says of them. What a judge raises, or gives that is no number, is that text's alone."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from decodebench.errors import ConfigError, guarded, some
+from decodebench.errors import ConfigError, some
 from decodebench.records import Direction, Prompt
 from decodebench.tasks.config import TaskConfig
 from decodebench.tasks.extraction import EXTRACTORS, without_thinking
