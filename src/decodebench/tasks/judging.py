@@ -45,7 +45,7 @@ class JudgedSet:
     reason: str | None
 
 
-def check_prompts(config: TaskConfig, prompts: Sequence[Prompt]) -> None:
+def check_task(config: TaskConfig, prompts: Sequence[Prompt]) -> None:
     """Raise ConfigError where prompts cannot be judged so: without references, say. The first few are named."""
     if config.name in ("none", "python"):
         return
