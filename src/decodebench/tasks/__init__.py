@@ -7,14 +7,14 @@ spellings of it the same; `units` are what overlaps are counted in. Judges: `mat
 """
 
 from decodebench.tasks.config import TaskConfig
-from decodebench.tasks.judging import Item, Judged, JudgedSet, check_prompts, direction, judge, judge_set, unit
+from decodebench.tasks.judging import Item, Judged, JudgedSet, check_task, direction, judge, judge_set, unit
 
 __all__ = [
     "Item",
     "Judged",
     "JudgedSet",
     "TaskConfig",
-    "check_prompts",
+    "check_task",
     "direction",
     "judge",
     "judge_set",

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from dataclasses import field as with_default
 from typing import Any
 
 from decodebench.errors import ConfigError, allowed_names
@@ -28,7 +29,6 @@ KEYS_OF: Mapping[str, Sequence[str]] = {
 """The keys that have an effect with each task."""
 
 _OF_EXTRACTOR = {"pattern": "regex", "after": "after", "field": "json_field"}
-_MUST = {"evaluate": ("id", "a module of evaluate"), "python": ("function", "a function, as my_pkg.judge")}
 THINKING = ("keep", "strip", "opened")
 
 
@@ -45,7 +45,7 @@ class TaskConfig:
     pattern: str | None = None
     after: str | None = None
     field: str | None = None
-    normalize: list[str] = field(default_factory=list)
+    normalize: list[str] = with_default(default_factory=list)
     unit: str | None = None
     tolerance: float = 0.0
     relative_tolerance: float = 0.0
@@ -97,11 +97,9 @@ class TaskConfig:
     def _require(self) -> None:
         for key, extractor in _OF_EXTRACTOR.items():
             if self.extract == extractor and not getattr(self, key):
-                raise ConfigError(f"task.{key}={getattr(self, key)}: task.extract={extractor} must be given one")
-        if self.name in _MUST:
-            key, what = _MUST[self.name]
-            if not getattr(self, key):
-                raise ConfigError(f"task.{key}={getattr(self, key)}: task={self.name} must be given {what}")
+                raise ConfigError(
+                    f"task.{key}={getattr(self, key) or 'null'}: task.extract={extractor} must be given one"
+                )
         if self.pattern is not None:
             _check_pattern(self.pattern)
 

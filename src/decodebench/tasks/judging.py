@@ -1,10 +1,11 @@
 """Texts -> what a task says of them. What a judge raises, or gives that is no number, is that text's alone."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from decodebench.errors import ConfigError, some
+from decodebench.errors import ConfigError, guarded, some
 from decodebench.records import Direction, Prompt
 from decodebench.tasks.config import TaskConfig
 from decodebench.tasks.extraction import EXTRACTORS, without_thinking
@@ -44,7 +45,7 @@ class JudgedSet:
     reason: str | None
 
 
-def check_prompts(config: TaskConfig, prompts: Sequence[Prompt]) -> None:
+def check_task(config: TaskConfig, prompts: Sequence[Prompt]) -> None:
     """Raise ConfigError where prompts cannot be judged so: without references, say. The first few are named."""
     if config.name in ("none", "python"):
         return
