@@ -122,7 +122,7 @@ def test_a_judge_of_the_whole_set_gives_one_value_without_an_interval() -> None:
 
 @pytest.mark.parametrize(
     ("right", "low", "high"),
-    # Wilson's 95% interval of 40 prompts, z = 1.96: all or none of them 1 / (1 + z^2 / 40) = 0.9124; half 0.352 to 0.648
+    # Wilson's 95% interval of 40 prompts, z = 1.96: of all 1 / (1 + z^2 / 40) = 0.9124 to 1; of half 0.352 to 0.648
     [(40, 0.9124, 1), (0, 0, 0.0876), (20, 0.352, 0.648)],
 )
 @pytest.mark.parametrize("samples", [1, 3])

@@ -11,7 +11,7 @@ from decodebench.metrics.kinds import HUMAN_GROUP, LEADING_GROUP, WITHOUT, AnyMe
 from decodebench.metrics.names import MetricName, read_name
 from decodebench.metrics.options import COMPATS, MetricsConfig
 from decodebench.metrics.quality import check_one_cell, measure, score
-from decodebench.metrics.rows_task import TASK_METRICS, Judging
+from decodebench.metrics.rows_task import TASK_METRICS, Judging, row_name
 from decodebench.metrics.rules import broken_rules
 from decodebench.metrics.scored import Scored
 from decodebench.metrics.sets import MAUVE_LEAST
@@ -53,6 +53,7 @@ __all__ = [
     "measure_task_curves",
     "measure_timings",
     "read_name",
+    "row_name",
     "score",
     "score_timings",
     "unit_of",
