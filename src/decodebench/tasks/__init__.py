@@ -2,12 +2,14 @@
 text the answer that was taken from it, and how good that is; pure functions, but for judges that are not ours.
 
 `config` checks the configuration; `extraction` leaves out the thinking and takes the answer; `normalization` makes two
-spellings of it the same; `units` are what overlaps are counted in. Judges: `matching` (right or wrong), `numbers`,
-`choices`, `overlap` (chrF, BLEU, ROUGE-L, F1), `foreign` (a user's function, a module of evaluate). `judging` asks them.
+spellings of it the same; `units` are what overlaps are counted in. `judges` has the judges, made of `matching` (does it
+occur), `numbers`, `choices`, `overlap` (F1, chrF, BLEU, ROUGE-L) and `foreign` (a user's function, a module of
+evaluate), and says which prompts they cannot judge; `judging` asks them.
 """
 
 from decodebench.tasks.config import TaskConfig
-from decodebench.tasks.judging import Item, Judged, JudgedSet, check_task, direction, judge, judge_set, unit
+from decodebench.tasks.judges import check_task
+from decodebench.tasks.judging import Item, Judged, JudgedSet, direction, judge, judge_set, unit
 
 __all__ = [
     "Item",

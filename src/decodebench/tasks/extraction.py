@@ -9,6 +9,7 @@ from typing import Any
 from decodebench.tasks.numbers import last_number
 
 _OPEN, _CLOSE = "<think>", "</think>"
+_THOUGHT = re.compile(f"{_OPEN}.*?{_CLOSE}", re.S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +27,13 @@ def without_thinking(text: str, *, opened: bool = False) -> Spoken:
     `opened`: the prompt's template has opened the thinking, so that a text begins inside of it. All that stands before
     a `</think>` that nothing opened is thinking as well. Thinking that is not closed leaves an empty answer.
     """
-    if opened:
+    before, close, _ = text.partition(_CLOSE)
+    if opened or (close and _OPEN not in before):
         text = _OPEN + text
-    head, close, tail = text.rpartition(_CLOSE)
-    if _OPEN in tail or (not close and opened):
-        return Spoken(answer="", thinking=_length(text), unclosed=True)
-    if not close:
-        return Spoken(answer=text, thinking=0, unclosed=False)
-    if _OPEN not in head or head.index(_OPEN) > head.find(_CLOSE) > -1:
-        return Spoken(answer=tail.lstrip(), thinking=_length(head), unclosed=False)
-    kept = re.sub(f"{_OPEN}.*?{_CLOSE}", "", text, flags=re.S)
-    return Spoken(answer=kept.lstrip(), thinking=_length(text) - len(kept), unclosed=False)
+    kept = _THOUGHT.sub("", text)
+    kept = "" if (unclosed := _OPEN in kept) else kept.rpartition(_CLOSE)[2]
+    thinking = _length(text) - len(kept)
+    return Spoken(answer=kept.lstrip() if thinking else kept, thinking=thinking, unclosed=unclosed)
 
 
 def _length(text: str) -> int:

@@ -1,15 +1,18 @@
 """Texts -> what a task says of them. What a judge raises, or gives that is no number, is that text's alone."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from decodebench.errors import ConfigError, guarded, some
+from decodebench.errors import noted
 from decodebench.records import Direction, Prompt
 from decodebench.tasks.config import TaskConfig
 from decodebench.tasks.extraction import EXTRACTORS, without_thinking
+from decodebench.tasks.foreign import EvaluateModule
+from decodebench.tasks.judges import OURS, Judge, judge_of, references_of
 from decodebench.tasks.normalization import normalized
+
+NO_JUDGEMENT = "the judge gave no value"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,54 +48,67 @@ class JudgedSet:
     reason: str | None
 
 
-def check_task(config: TaskConfig, prompts: Sequence[Prompt]) -> None:
-    """Raise ConfigError where prompts cannot be judged so: without references, say. The first few are named."""
-    if config.name in ("none", "python"):
-        return
-    without = [prompt.id for prompt in prompts if not prompt.references]
-    if without:
-        raise ConfigError(
-            f"task={config.name}: {len(without)} of {len(prompts)} prompts have no reference ({some(without)}); "
-            "allowed are prompts that all have one (prompts.reference_column)"
-        )
-
-
 def direction(config: TaskConfig) -> Direction:
     """Which values of the task are better."""
     return "higher" if config.higher_is_better else "lower"
 
 
 def unit(config: TaskConfig) -> str:
-    """The unit of the task's values: all of ours are shares, 0 to 1; of another judge's nothing is known."""
+    """The unit of the task's values: ours are from 0 to 1, and of another judge's nothing is known."""
     return "1"
 
 
 def judge(config: TaskConfig, items: Sequence[Item]) -> list[Judged]:
-    """What the task says of each text, in the order of the items; with task=none nothing."""
+    """What the task says of each text, in the order of the items; nothing at all with task=none.
+
+    A text whose judge raises, or gives no finite number, has no value: the reason names prompt and sample. Where
+    nothing can be extracted, there is no answer: ours give it 0, other judges are given an empty text. Raises
+    ConfigError where the judge cannot be had.
+    """
     if config.name == "none":
         return []
-    return [_judged(config, item) for item in items]
+    ask = judge_of(config)
+    return [_judged(config, ask, item) for item in items]
 
 
-def judge_set(config: TaskConfig, items: Sequence[Item]) -> JudgedSet | None:
-    """What the task says of all these texts at once; None where it says something of each text (`judge`)."""
-    return None
+def judge_set(config: TaskConfig, items: Sequence[Item], judged: Sequence[Judged]) -> JudgedSet | None:
+    """The one value of all these texts, by a module of evaluate that has none of any text alone; None for all others.
+
+    `judged` is what `judge` said of the same items.
+    """
+    if config.name != "evaluate" or not items or any(each.value is not None for each in judged):
+        return None
+    reasons: dict[str, str] = {}
+    value = None
+    with noted(reasons, "set"):
+        answers = [normalized(_answer(config, item.text)[0] or "", config.normalize) for item in items]
+        value = EvaluateModule(config).of_set(answers, [references_of(config, item.prompt) for item in items])
+    return JudgedSet(value=value, reason=reasons.get("set"))
 
 
-def _judged(config: TaskConfig, item: Item) -> Judged:
-    thinking: dict[str, Any] = {}
-    text = item.text
+def _judged(config: TaskConfig, ask: Judge, item: Item) -> Judged:
+    answer, thinking = _answer(config, item.text)
+    if answer is None and config.name in OURS:
+        return Judged(answer=None, value=0.0, reason=None, **thinking)
+    value, reasons = None, dict[str, str]()
+    with noted(reasons, "text"):
+        compared, value = ask(answer or "", item.prompt)
+        answer = None if answer is None else compared
+    reason = reasons.get("text") or (NO_JUDGEMENT if value is None else None)
+    if reason is not None:
+        reason = f"task={config.name}: prompt {item.prompt.id!r}, sample {item.sample}: {reason}"
+    return Judged(answer=answer, value=value, reason=reason, **thinking)
+
+
+def _answer(config: TaskConfig, text: str) -> tuple[str | None, dict[str, Any]]:
+    """What is extracted from a text, and what was seen of its thinking."""
+    seen: dict[str, Any] = {}
     if config.thinking != "keep":
         spoken = without_thinking(text, opened=config.thinking == "opened")
         text = spoken.answer
-        thinking = {
+        seen = {
             "thinking_unclosed": spoken.unclosed,
             "thinking_characters": spoken.thinking,
             "answer_characters": len(text),
         }
-    answer = EXTRACTORS[config.extract](config, text)
-    if answer is None:
-        return Judged(answer=None, value=0.0, reason=None, **thinking)
-    answer = normalized(answer, config.normalize)
-    value = float(answer in [normalized(one, config.normalize) for one in item.prompt.references])
-    return Judged(answer=answer, value=value, reason=None, **thinking)
+    return EXTRACTORS[config.extract](config, text), seen
