@@ -19,7 +19,7 @@ K = "_k"
 
 
 def row_name(metric: str) -> tuple[str, int | None]:
-    """The row that a metric would be of, and its k: pass_at_k and 4 of `pass_at_4`; without a number the name itself."""
+    """The row that a metric would be of, and its k: pass_at_k and 4 of `pass_at_4`; without a number: itself."""
     found = re.fullmatch(r"(.+)_([1-9]\d{0,8})", metric, re.DOTALL)
     return (f"{found[1]}{K}", int(found[2])) if found else (metric, None)
 

@@ -69,13 +69,14 @@ def judge_run(run_dir: Path, config: TaskConfig) -> None:
             continue
         texts = read_cell(path, Generation, entry["id"])
         items = [_item(run_dir, text, prompts.get(entry["prompts"], {})) for text in texts]
+        judged = judge(config, items)
         found = [
-            Judgement(cell=text.cell, prompt_id=text.prompt_id, sample=text.sample, **asdict(judged))
-            for text, judged in zip(texts, judge(config, items), strict=True)
+            Judgement(cell=text.cell, prompt_id=text.prompt_id, sample=text.sample, **asdict(each))
+            for text, each in zip(texts, judged, strict=True)
         ]
-        counted = [item for text, item in zip(texts, items, strict=True) if not text.is_search or text.sample == 0]
-        if (of_set_ := judge_set(config, counted)) is not None:
-            whole[entry["id"]] = asdict(of_set_)
+        counted = [n for n, text in enumerate(texts) if not text.is_search or text.sample == 0]
+        if together := judge_set(config, [items[n] for n in counted], [judged[n] for n in counted]):
+            whole[entry["id"]] = asdict(together)
         judgements += found
         rows += [_read(entry, *each) for each in zip(texts, items, found, strict=True)]
     write_records(run_dir / _TABLE, Judgement, judgements)
@@ -176,9 +177,8 @@ def unjudged(texts: Corpus) -> list[CellWarning]:
     lacking = [text.judgement for text in of_cell if text.judgement is not None and text.judgement.value is None]
     if not lacking or texts.judged_whole is not None:
         return []
-    first = lacking[0]
     line = (
-        f"{len(lacking)} of {len(of_cell)} texts have no judgement (prompt {first.prompt_id!r}, sample {first.sample}: "
-        f"{first.reason}); they are left out of the metrics of the task"
+        f"{len(lacking)} of {len(of_cell)} texts have no judgement, and are left out of the metrics of the task; the "
+        f"first: {lacking[0].reason}"
     )
     return [CellWarning(warning=line, cells=(texts.first.cell,), metric="task")]
