@@ -11,7 +11,7 @@ from decodebench.errors import ConfigError, allowed_names
 from decodebench.metrics import check_rank_by
 from decodebench.models import ModelConfig, ScorerConfig
 from decodebench.plan.config import EngineConfig, JobConfig, LatencyConfig
-from decodebench.plan.measured import refuse_unmeasured
+from decodebench.plan.measured import refuse_too_many, refuse_unmeasured
 from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256, told_date
 from decodebench.records import HUMAN, Cell, Prompt
 from decodebench.strategies import Strategy
@@ -86,9 +86,9 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
             sets[key] = (prompts, prompts_sha256(prompts))
         job = _job(config, *sets[key])
         _refuse_two_counts(jobs.setdefault(job.cell.id, job), job)
-    refuse_unmeasured(
-        first.metrics, first.scorer, first.latency, [(job.strategy, job.prompts) for job in jobs.values()]
-    )
+    cells = [(job.strategy, job.prompts) for job in jobs.values()]
+    refuse_too_many(first.task, [strategy for strategy, _ in cells])
+    refuse_unmeasured(first.metrics, first.scorer, first.task, first.latency, cells)
     labels = cell_labels({cell: job.cell.config for cell, job in jobs.items()})
     strategies = [*dict.fromkeys(label["strategy"] for label in labels.values()), HUMAN]
     if first.metrics.against not in (None, *strategies):

@@ -64,13 +64,15 @@ class BaselineArm:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """A run as a check needs it. `made` says of what: run, command, versions, models (their identities), metrics'
-    configuration; `prompts`: by set and id the SHA-256 of the raw text; `fed`: by model and set, then id, that of the
+    configuration; `prompts`: by set and id the SHA-256 of the raw text; `clusters`: by set and id the cluster that a
+    prompt names, where it does; `fed`: by model and set, then id, that of the
     token ids, as far as it is known; `arms` in the order of the run."""
 
     made: Mapping[str, Any]
     prompts: Mapping[str, Mapping[str, str]]
     arms: tuple[BaselineArm, ...]
     fed: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
+    clusters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def configs(self) -> tuple[Mapping[str, Any], ...]:

@@ -30,7 +30,14 @@ def _prompt_lines(baseline: Baseline) -> Iterator[Line]:
         by_model = {model: of for (model, in_set), of in baseline.fed.items() if in_set == name}
         for prompt_id, sha256 in prompts.items():
             fed = {model: of[prompt_id] for model, of in by_model.items() if prompt_id in of}
-            yield {"prompt": prompt_id, "of": name, "sha256": sha256, **({"fed": fed} if fed else {})}
+            cluster = baseline.clusters.get(name, {}).get(prompt_id)
+            told = {"fed": fed, "cluster": cluster}
+            yield {
+                "prompt": prompt_id,
+                "of": name,
+                "sha256": sha256,
+                **{key: value for key, value in told.items() if value},
+            }
 
 
 def _config_lines(config: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[Line]:

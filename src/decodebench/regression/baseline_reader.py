@@ -21,6 +21,7 @@ class Reader:
         self._made: dict[str, Any] = {}
         self._prompts: dict[str, dict[str, str]] = {}
         self._fed: dict[tuple[str, str], dict[str, str]] = {}
+        self._clusters: dict[str, dict[str, str]] = {}
         self._arms: list[dict[str, Any]] = []
         self._rows: dict[str, tuple[float, ...]] | None = None  # of the metric whose lines these are
 
@@ -51,6 +52,8 @@ class Reader:
         _add(self._prompts.setdefault(prompts, {}), prompt_id, _string(line["sha256"]))
         for model, sha256 in _mapping(line.get("fed", {})).items():
             self._fed.setdefault((model, prompts), {})[prompt_id] = _string(sha256)
+        if "cluster" in line:
+            self._clusters.setdefault(prompts, {})[prompt_id] = _string(line["cluster"])
 
     @property
     def _arm(self) -> dict[str, Any]:
@@ -131,7 +134,9 @@ class Reader:
             BaselineArm(**arm | {"texts": {seed: _in_order(of) for seed, of in arm["texts"].items()}})
             for arm in self._arms
         ]
-        return Baseline(made=self._made, prompts=self._prompts, arms=tuple(arms), fed=self._fed)
+        return Baseline(
+            made=self._made, prompts=self._prompts, arms=tuple(arms), fed=self._fed, clusters=self._clusters
+        )
 
 
 def _in_order(prompts: Mapping[str, Mapping[int, BaselineText]]) -> dict[str, tuple[BaselineText, ...]]:

@@ -12,6 +12,7 @@ from decodebench.regression.findings import Check, Finding, Outcome
 from decodebench.regression.matching import FailedArm, Matched, Pair, changes, match, other_prompts
 from decodebench.regression.rules import FAILED_CELLS, Rule
 from decodebench.regression.statistical import statistical_findings
+from decodebench.stats import joined
 from decodebench.store import flat
 
 
@@ -45,8 +46,12 @@ def _findings(tasks: Sequence[Task], matched: Matched, baseline: Baseline, run: 
         if task.rule.kind == "exact" and task.pair.run is not None
     }
     tested = [task for task in tasks if task.rule.kind == "statistical" and task.pair.run is not None]
-    # The hash of a prompt's text is its cluster: the same text under two ids is one prompt twice.
-    statistical = statistical_findings(tested, frozenset(exact), baseline.prompts)
+    # The same text under two ids is one prompt twice; a baseline from before there were clusters names none.
+    clusters = {
+        name: joined(texts, *(side.clusters.get(name, {}) for side in (baseline, run)))
+        for name, texts in baseline.prompts.items()
+    }
+    statistical = statistical_findings(tested, frozenset(exact), clusters)
     arms = {pair.key: pair for pair in matched.pairs}
     for pair in matched.pairs:
         if pair.key in exact:

@@ -10,7 +10,7 @@ from typing import Any
 
 from decodebench.errors import StoreError
 from decodebench.metrics import Metric, chosen
-from decodebench.records import Generation
+from decodebench.records import Generation, StoredPrompt
 from decodebench.regression.baseline import (
     Baseline,
     BaselineArm,
@@ -19,7 +19,7 @@ from decodebench.regression.baseline import (
     significant,
 )
 from decodebench.scoring import Arm, Arms, ScoredRun, scored_run
-from decodebench.store import other_model, read_cell, read_manifest
+from decodebench.store import other_model, read_cell, read_manifest, read_records
 
 MARGIN_DIGITS = 3
 """A margin is only held against the size of a noise."""
@@ -67,7 +67,11 @@ def make_baseline(run_dir: Path, *, whole: bool = True, **changes: Any) -> Basel
                 metrics=_metrics(scored.arms.sets[model, prompt_set][strategy], scored),
             )
         )
-    return Baseline(made=_made(manifest, scored), prompts=prompts, arms=tuple(arms), fed=fed)
+    clusters: dict[str, dict[str, str]] = {}
+    for row in read_records(run_dir / "prompts.parquet", StoredPrompt, optional=True):
+        if row.cluster is not None and row.prompt_id in prompts.get(row.prompts, {}):
+            clusters.setdefault(row.prompts, {})[row.prompt_id] = row.cluster
+    return Baseline(made=_made(manifest, scored), prompts=prompts, arms=tuple(arms), fed=fed, clusters=clusters)
 
 
 def with_noise(baseline: Baseline, seeds_dir: Path) -> Baseline:
@@ -160,11 +164,12 @@ def _kept(texts: list[Generation]) -> tuple[BaselineText, ...]:
 
 
 def _metrics(arm: Arm, scored: ScoredRun) -> dict[str, BaselineMetric]:
-    """The metrics of the table that are made of rows by prompt, pooled over the seeds."""
+    """The metrics of the tables that are made of rows by prompt, pooled over the seeds."""
     by_prompt = {metric.name for metric in chosen(scored.config) if isinstance(metric, Metric)}
     found = {}
     for name, each in arm.seeds[0].items():
-        pooled = arm.pooled(name) if each.metric.name in by_prompt else None
+        of_task = isinstance(each.metric, Metric) and each.metric.group == "task"
+        pooled = arm.pooled(name) if of_task or each.metric.name in by_prompt else None
         if pooled is not None:
             found[name] = BaselineMetric(
                 version=pooled.version,
@@ -190,6 +195,7 @@ def _made(manifest: Mapping[str, Any], scored: ScoredRun) -> dict[str, Any]:
         "second_identities": manifest.get("second_identities") or {},
         "scorer": manifest.get("scorer"),
         "metrics": asdict(scored.config),
+        "task": (manifest.get("task") or {}).get("config"),
     }
 
 

@@ -76,7 +76,8 @@ def _count(manifest: Mapping[str, Any], name: str) -> Iterator[str]:
     if (count := manifest["prompts"][name].get("count")) is not None:
         yield f"{count} prompt{'' if count == 1 else 's'}"
     if (clusters := (manifest.get("prompt_clusters") or {}).get(name)) is not None:
-        yield f"{clusters} different texts (intervals and tests take prompts of one text as one)"
+        plural = "" if clusters == 1 else "s"
+        yield f"{clusters} cluster{plural} (of one text or source; intervals and tests take each as one)"
 
 
 def work(run: Run) -> Facts:

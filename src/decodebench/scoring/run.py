@@ -15,6 +15,7 @@ from decodebench.errors import ConfigError, StoreError
 from decodebench.metrics import (
     UNITS,
     Corpus,
+    Judging,
     MetricsConfig,
     Rules,
     broken_rules,
@@ -23,11 +24,25 @@ from decodebench.metrics import (
     corpus,
     countable,
     measure_curves,
+    measure_task_curves,
     score,
     score_timings,
 )
-from decodebench.records import CellWarning, CurvePoint, Difference, Generation, Measurement, Rank, Reading, Timing
+from decodebench.records import (
+    CellWarning,
+    CurvePoint,
+    Difference,
+    Generation,
+    Judgement,
+    Measurement,
+    Rank,
+    Reading,
+    StoredPrompt,
+    Timing,
+)
 from decodebench.scoring.comparing import Arms, differences, ranking
+from decodebench.scoring.judging import judged_whole, judging_of, unjudged
+from decodebench.stats import joined
 from decodebench.store import cells_of, read_cell, read_manifest, read_records, write_csv, write_json, write_records
 
 log = logging.getLogger(__name__)
@@ -35,10 +50,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRun:
-    """What was measured of a run, in memory: records for its tables, and the arms that comparisons are made of; the
-    strategies that have `failed` cells; what texts did not keep to."""
+    """What was measured of a run, in memory: how its texts were judged (None: they were not), records for its tables,
+    and the arms that comparisons are made of; the strategies that have `failed` cells; what texts did not keep to."""
 
     config: MetricsConfig
+    judging: Judging | None
     measurements: Sequence[Measurement]
     curves: Sequence[CurvePoint]
     arms: Arms
@@ -77,25 +93,34 @@ def scored_run(run_dir: Path, **changes: Any) -> ScoredRun:
     """The same without writing anything."""
     manifest = read_manifest(run_dir)
     config = metrics_config(manifest, **changes)
+    judging = judging_of(run_dir, manifest)
     timings = read_records(run_dir / "latency.parquet", Timing, optional=True)
     measurements: list[Measurement] = []
     curves: list[CurvePoint] = []
     warnings: list[CellWarning] = []
     arms = Arms()
     for entry, texts in _corpora(run_dir, manifest, config):
-        scored = score(texts, config)
+        scored = score(texts, config, judging)
         scored += score_timings([t for t in timings if t.cell == entry["id"]], texts.clusters)
         measurements += [each.measurement(texts.first) for each in scored]
         warnings += [
             CellWarning(warning=each.line, cells=(str(entry["id"]),), metric=each.metric)
             for each in broken_rules(texts)
         ]
+        warnings += unjudged(texts)
         curves += measure_curves(texts, unit=config.unit)
+        curves += measure_task_curves(texts, judging) if judging else []
         arms.add(entry, scored, texts.clusters)
     missing = {entry["cell"] for entry in manifest["failed"]}
     failed = [entry["strategy"] for entry in manifest["cells"] if entry["id"] in missing]
     return ScoredRun(
-        config=config, measurements=measurements, curves=curves, arms=arms, failed=failed, warnings=warnings
+        config=config,
+        judging=judging,
+        measurements=measurements,
+        curves=curves,
+        arms=arms,
+        failed=failed,
+        warnings=warnings,
     )
 
 
@@ -105,11 +130,34 @@ def _prompt_clusters(arms: Arms) -> dict[str, int]:
     found = {prompts: len(set(of.values())) for prompts, of in sets.items() if len(set(of.values())) < len(of)}
     for prompts, clusters in found.items():
         log.warning(
-            "prompts %s: %d prompts have %d different texts; intervals and tests take those of one text as one",
+            "prompts %s: %d prompts are %d cluster%s (of one text or source); intervals and tests take each as one",
             prompts,
             len(sets[prompts]),
             clusters,
+            "" if clusters == 1 else "s",
         )
+    return found
+
+
+def _clusters(run_dir: Path) -> dict[str, dict[str, str]]:
+    """By prompt set, the cluster of each prompt: those of the same text, or that name the same cluster, are in one.
+
+    Empty for a run from before there was prompts.parquet. Raises StoreError for a prompt that is there twice.
+    """
+    path = run_dir / "prompts.parquet"
+    sets: dict[str, dict[str, StoredPrompt]] = {}
+    for row in read_records(path, StoredPrompt, optional=True):
+        if sets.setdefault(row.prompts, {}).setdefault(row.prompt_id, row) is not row:
+            raise StoreError(f"{path}: has the prompt {row.prompt_id!r} of {row.prompts} twice; allowed is once")
+    found = {}
+    for prompts, of_set in sets.items():
+        ids = {id_: id_ for id_ in of_set}
+        # a text of a file may come without its prompt: that is no text which two could share
+        texts = {id_: row.text for id_, row in of_set.items() if row.text}
+        named = {id_: row.cluster for id_, row in of_set.items() if row.cluster is not None}
+        found[prompts] = joined(ids, texts, named)
+        if named and len(set(found[prompts].values())) == len(of_set):
+            log.info("prompts %s: each cluster has a single prompt: they change nothing", prompts)
     return found
 
 
@@ -127,9 +175,10 @@ def _corpora(
 ) -> Iterator[tuple[Mapping[str, Any], Corpus]]:
     """Each cell that has texts, with its entry in the manifest, and then the human references."""
     failed = {entry["cell"] for entry in manifest["failed"]}
+    clusters = _clusters(run_dir)
     generated, given = (run_dir / f"{name}.parquet" for name in ("generations", "references"))
     humans = {
-        (entry["model"], entry["prompts"]): (entry, _corpus(run_dir, given, entry, manifest, config))
+        (entry["model"], entry["prompts"]): (entry, _corpus(run_dir, given, entry, manifest, config, clusters))
         for entry in manifest.get("references", ())
     }
     stored = cells_of(generated, Generation)
@@ -137,7 +186,7 @@ def _corpora(
     with tqdm(total=len(entries) + len(humans), unit="cell", desc="scoring", disable=None) as bar:
         for entry in entries:
             _, human = humans.get((entry["model"], entry["prompts"]), (None, None))
-            yield entry, _corpus(run_dir, generated, entry, manifest, config, human)
+            yield entry, _corpus(run_dir, generated, entry, manifest, config, clusters, human)
             bar.update()
         for entry, texts in humans.values():
             yield entry, texts
@@ -150,6 +199,7 @@ def _corpus(
     entry: Mapping[str, Any],
     manifest: Mapping[str, Any],
     config: MetricsConfig,
+    clusters: Mapping[str, Mapping[str, str]],
     human: Corpus | None = None,
 ) -> Corpus:
     """The texts of a cell, with what the scorer said of them."""
@@ -157,6 +207,12 @@ def _corpus(
     if not generations:
         raise StoreError(f"{path}: has no text of the cell {entry['id']} that the manifest names")
     check_one_cell(generations)
+    of_set = clusters.get(entry["prompts"]) if clusters else None
+    if clusters and (lost := {g.prompt_id for g in generations} - set(of_set or ())):
+        raise StoreError(
+            f"{run_dir}/prompts.parquet: has no prompt {min(lost)!r} of {entry['prompts']}, which has texts; run the "
+            "command of the manifest again to complete the run"
+        )
     if not all(countable(generation, config.unit) for generation in generations):
         others = ", ".join(unit for unit in UNITS if unit != config.unit)
         raise ConfigError(
@@ -172,6 +228,9 @@ def _corpus(
         generations,
         unit=config.unit,
         readings=readings,
+        judgements=read_cell(run_dir / "judgements.parquet", Judgement, entry["id"], optional=True),
+        judged_whole=judged_whole(manifest, entry["id"]),
+        clusters=of_set,
         human=human,
         vocabulary=manifest["models"].get(entry["model"], {}).get("vocabulary"),
         rules=_rules(entry, manifest),

@@ -6,7 +6,7 @@ docs/statistics.md says how well they hold. `intervals` of one number, `differen
 `ranking` of many; `subsampling` for what is no mean over prompts.
 """
 
-from decodebench.stats.clusters import Clusters
+from decodebench.stats.clusters import Clusters, joined
 from decodebench.stats.differences import (
     ALPHA,
     POWER,
@@ -30,6 +30,7 @@ from decodebench.stats.intervals import (
     Array,
     Finish,
     Interval,
+    clustered_share_interval,
     identity,
     mean_interval,
     no_interval,
@@ -58,10 +59,12 @@ __all__ = [
     "Standing",
     "Subsampled",
     "bound",
+    "clustered_share_interval",
     "compare",
     "fewest_changes",
     "holm",
     "identity",
+    "joined",
     "mean_interval",
     "no_interval",
     "paired",
