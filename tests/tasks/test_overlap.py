@@ -78,15 +78,15 @@ def test_chrf_is_sacrebleus(answer: str, reference: str) -> None:
 
 
 def test_bleu_by_hand() -> None:
-    """ "a b c d e" against "a b c x e f": n=1 4/5, n=2 2/4, n=3 1/3, n=4 no match of 2: half of one; brevity e^(1-6/5)."""
+    """Of 5 words 4 match, of 4 pairs 2, of 3 triples 1, of 2 fours none: half of one; brevity e^(1 - 6/5)."""
     expected = math.exp(-1 / 5) * (4 / 5 * 2 / 4 * 1 / 3 * (1 / 2) / 2) ** (1 / 4)
-    assert bleu("a b c d e".split(), ["a b c x e f".split()]) == pytest.approx(expected, abs=1e-15)
+    assert bleu(["a", "b", "c", "d", "e"], [["a", "b", "c", "x", "e", "f"]]) == pytest.approx(expected, abs=1e-15)
 
 
 def test_bleu_takes_references_together_and_the_nearest_length() -> None:
-    references = ["a b".split(), "c d e f".split()]  # both are one word away from three: the shorter one, no penalty
+    references = [["a", "b"], ["c", "d", "e", "f"]]  # both are one word away from three: the shorter one, no penalty
     # n=1: 3/3, n=2: "a b" 1/2, n=3: none of 1, half a match
-    assert bleu("a b c".split(), references) == pytest.approx((1 * 1 / 2 * 1 / 2) ** (1 / 3), abs=1e-15)
+    assert bleu(["a", "b", "c"], references) == pytest.approx((1 * 1 / 2 * 1 / 2) ** (1 / 3), abs=1e-15)
 
 
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))

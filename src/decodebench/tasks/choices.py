@@ -56,7 +56,7 @@ def chosen(answer: str, choices: Mapping[str, str], same: Callable[[str], str]) 
     """
     answer = unicodedata.normalize("NFKC", answer).strip()
     letters = "|".join(sorted(map(re.escape, choices), key=len, reverse=True))
-    alone = rf"(?<![^\W_])({letters})(?![A-Za-z0-9])(?! [a-z])"
+    alone = rf"(?<![^\W_])({letters})(?![A-Za-z0-9])(?!(?<=[AIa]) [a-z])"  # "A dog" names no choice
     start = rf"\W*({letters})(?:[.):\]]|번|\s*\n|\W*$)"
     whole = {letter.lower(): letter for letter in choices}.get(re.sub(r"[\W_]", "", answer).lower())
     readings: Iterator[list[str]] = iter(

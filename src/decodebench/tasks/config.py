@@ -98,7 +98,7 @@ class TaskConfig:
         for key, extractor in _OF_EXTRACTOR.items():
             if self.extract == extractor and not getattr(self, key):
                 raise ConfigError(
-                    f"task.{key}={getattr(self, key) or 'null'}: task.extract={extractor} must be given one"
+                    f"task.{key}={getattr(self, key) or 'null'}: must be given with task.extract={extractor}"
                 )
         if self.pattern is not None:
             _check_pattern(self.pattern)

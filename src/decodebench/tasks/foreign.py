@@ -70,8 +70,10 @@ class EvaluateModule:
     """
 
     def __init__(self, config: TaskConfig) -> None:
+        if not config.id:
+            raise ConfigError("task.id=null: must be given the folder of a module of evaluate, or its name on the hub")
         self._config = config
-        self._module = _loaded(str(config.id))
+        self._module = _loaded(config.id)
         features = self._module.features
         several = isinstance(
             features, list
