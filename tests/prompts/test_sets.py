@@ -1,5 +1,6 @@
 """Prompt sets: the committed ones, the four file formats, the hub, and one test for each thing that can be wrong."""
 
+import gzip
 import hashlib
 import json
 import sys
@@ -124,7 +125,7 @@ def test_a_value_that_is_not_allowed(changes: dict[str, Any], expected: str) -> 
         (["just a text"], "prompts.items: item 1: must be a mapping, not 'just a text'"),
         (
             [{"id": "a", "txt": "x"}],
-            "prompts.items: item 1: key txt: allowed: id, language, reference, tags, text; did",
+            "prompts.items: item 1: key txt: allowed: cluster, id, language, reference, tags, text; did",
         ),
         ([{"text": "x"}, {"text": "x", "tags": "one"}], "item 2: tags must be a list of strings, not 'one'"),
         ([{"text": "x", "tags": [1]}], "item 1: tags must be a string, it is int 1"),
@@ -173,6 +174,11 @@ def test_sha256_is_of_ids_texts_and_references_in_order() -> None:
     assert prompts_sha256([replace(one, language="fr", tags=("x",))]) == prompts_sha256([one])
     for other in (replace(one, id="b"), replace(one, text="e\u0301"), replace(one, references=("",))):
         assert prompts_sha256([other]) != prompts_sha256([one])
+    several = replace(one, references=("x", "y"))
+    assert len({prompts_sha256([p]) for p in (several, replace(several, references=("x",)), one)}) == 3
+    assert prompts_sha256([several]) != prompts_sha256([replace(several, references=("y", "x"))])
+    as_one = '[{"id":"a","reference":"x","text":"\\u00e9"}]'  # as it was when there could be but one
+    assert prompts_sha256([replace(one, references=("x",))]) == hashlib.sha256(as_one.encode()).hexdigest()
     assert prompts_sha256(EXPECTED) != prompts_sha256(EXPECTED[::-1])
 
 
@@ -430,3 +436,125 @@ def test_hub_passes_every_key_and_reads_no_more_than_the_limit(monkeypatch: pyte
     assert prompts == (Prompt(id="0001", text="t0"), Prompt(id="0002", text="t1"))
     assert seen == {"path": "a/b", "split": "test", "revision": "abc", "name": "ko"}
     assert FakeDataset.reads == 2
+
+
+# --- Several answers, nested values, clusters, gzip ---
+
+
+def test_a_prompt_may_have_several_accepted_answers(tmp_path: Path) -> None:
+    rows = [
+        {"text": "a", "reference": ["x", "y", "x"]},
+        {"text": "b", "reference": ["", None, "z"]},
+        {"text": "c", "reference": []},
+        {"text": "d", "reference": "[not, JSON"},
+    ]
+    answers = [("x", "y"), ("z",), (), ("[not, JSON",)]
+    for suffix in (".jsonl", ".json"):
+        content = json.dumps(rows) if suffix == ".json" else "\n".join(map(json.dumps, rows))
+        assert [prompt.references for prompt in from_file(written(tmp_path, f"p{suffix}", content))] == answers
+    cells = [row["reference"] if isinstance(row["reference"], str) else json.dumps(row["reference"]) for row in rows]
+    pd.DataFrame({"text": [row["text"] for row in rows], "reference": cells}).to_csv(tmp_path / "p.csv", index=False)
+    assert [prompt.references for prompt in from_file(tmp_path / "p.csv")] == answers
+    pd.DataFrame({"text": ["a"], "reference": [["x", "y"]]}).to_parquet(tmp_path / "p.parquet")
+    assert from_file(tmp_path / "p.parquet")[0].references == ("x", "y")
+    # a text that looks like a list stays a text where a list can be written as one
+    literal = written(tmp_path, "q.jsonl", json.dumps({"text": "a", "reference": '["x"]'}))
+    assert from_file(literal)[0].references == ('["x"]',)
+
+
+def test_answers_in_several_columns(tmp_path: Path) -> None:
+    path = written(tmp_path, "p.csv", 'text,first,second\na,x,y\nb,,z\nc,,\nd,"[""u"", ""v""]",u\n')
+    found = from_file(path, reference_column=["first", "second"])
+    assert [prompt.references for prompt in found] == [("x", "y"), ("z",), (), ("u", "v")]
+    assert [prompt.references for prompt in from_file(path, reference_column=["second"])] == [
+        ("y",), ("z",), (), ("u",)
+    ]  # fmt: skip
+    with pytest.raises(
+        PromptError, match=r"prompts\.reference_column=third: no such column; allowed: first, second, t"
+    ):
+        from_file(path, reference_column=["first", "third"])
+
+
+@pytest.mark.parametrize("column", [[], ["a", "a"], ["a", 1], None, 7])
+def test_columns_that_are_none(column: Any) -> None:
+    with pytest.raises(ConfigError, match="must be the name of a column .* or a list of different ones"):
+        conf("file", path="x", reference_column=column)
+
+
+def test_nested_values_are_named_by_their_path(tmp_path: Path) -> None:
+    rows = [
+        {"key": {"n": 7}, "turns": [{"say": "a"}], "answers": {"text": ["x", "y"], "start": [3]}, "from": {"doc": "d"}},
+        {"key": {"n": 8}, "turns": [{"say": "b"}], "answers": {"text": []}, "from": None},
+    ]
+    columns = {"id_column": "key.n", "text_column": "turns.0.say", "cluster_column": "from.doc"}
+    jsonl = written(tmp_path, "p.jsonl", "\n".join(map(json.dumps, rows)))
+    pd.DataFrame(rows).to_parquet(tmp_path / "p.parquet")
+    for path in (jsonl, tmp_path / "p.parquet"):
+        assert from_file(path, reference_column="answers.text", **columns) == (
+            Prompt(id="7", text="a", references=("x", "y"), cluster="d"),
+            Prompt(id="8", text="b"),
+        )
+        second = from_file(path, reference_column="answers.text.1", **columns)
+        assert [prompt.references for prompt in second] == [("y",), ()]
+    for setting, column in (
+        ("text_column", "turns.1.say"),
+        ("text_column", "turns.x"),
+        ("id_column", "key.m"),
+        ("cluster_column", "from.doc.x"),
+    ):
+        with pytest.raises(
+            PromptError, match=rf"prompts\.{setting}={column}: no such column; allowed: answers, from, k"
+        ):
+            from_file(jsonl, **columns | {setting: column})
+    # a column that has the whole name goes before a path
+    dotted = written(tmp_path, "d.jsonl", json.dumps({"a.b": "whole", "a": {"b": "path"}}))
+    assert from_file(dotted, text_column="a.b")[0].text == "whole"
+
+
+def test_clusters_are_labels(tmp_path: Path) -> None:
+    path = written(tmp_path, "p.csv", "text,cluster,book\na,x,1\nb,,1\nc,x,2\n")
+    assert [prompt.cluster for prompt in from_file(path)] == ["x", None, "x"]
+    assert [prompt.cluster for prompt in from_file(path, cluster_column="book")] == ["1", "1", "2"]
+    inline = load_prompts(conf("seed_ko", items=[{"text": "a", "cluster": 3, "reference": ["x", "y"]}, {"text": "b"}]))
+    assert [(prompt.cluster, prompt.references) for prompt in inline] == [("3", ("x", "y")), (None, ())]
+    assert prompts_sha256([replace(inline[0], cluster=None)]) == prompts_sha256(inline[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "p.csv",
+            'text,reference\na,"[1, 2]"\n',
+            "line 2: reference: the list '[1, 2]' must hold strings alone, such as",
+        ),
+        ("p.jsonl", '{"text": "a", "reference": [1]}', "line 1: reference must be a string, it is int 1"),
+        ("p.jsonl", '{"text": "a", "reference": {"x": 1}}', "line 1: reference must be a string, it is dict"),
+        ("p.jsonl", '{"text": "a", "reference": false}', "line 1: reference must be a string, it is bool False"),
+        ("p.jsonl", '{"text": "a", "cluster": [1]}', "line 1: cluster must be a string, it is list [1]"),
+        ("p.csv", "text,cluster\na, \n", "line 2: empty cluster"),
+        ("p.jsonl.gz", '{"text": "a"}', "not a readable gzip file"),
+        ("p.jsonl.gz", gzip.compress(b'{"text": "a"}')[:-9], "not a readable gzip file"),
+        ("p.jsonl.gz", gzip.compress(b"\n"), "the file is empty"),
+        ("p.xml.gz", gzip.compress(b"x"), "unknown suffix .xml.gz: allowed: .csv, .json,"),
+        ("p.gz", gzip.compress(b"x"), "unknown suffix .gz: allowed: .csv, .json,"),
+    ],
+)
+def test_bad_references_clusters_and_archives(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
+    with pytest.raises(PromptError) as error:
+        from_file(written(tmp_path, name, content))
+    assert expected in message(error)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet"])
+def test_any_format_may_be_packed(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"p{suffix}"
+    if suffix == ".parquet":
+        pd.DataFrame({"text": ["하나", "b"]}).to_parquet(path)
+    elif suffix.startswith(".json"):
+        path.write_text('{"text": "하나"}\n{"text": "b"}\n', encoding="utf-8")
+    else:
+        path.write_text("하나\nb\n" if suffix == ".txt" else "text\n하나\nb\n", encoding="utf-8")
+    packed = written(tmp_path, f"p{suffix}.GZ", gzip.compress(path.read_bytes()))
+    assert [prompt.text for prompt in from_file(packed)] == ["하나", "b"]
+    assert from_file(packed) == from_file(path)

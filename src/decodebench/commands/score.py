@@ -30,7 +30,7 @@ def score(words: Sequence[str]) -> None:
     target = Path(getattr(arguments, "run|file"))
     changes = _changes(arguments)
     task_words = task_overrides(arguments.overrides)
-    if target.is_file() or (target.suffix.lower() in _suffixes() and not target.is_dir()):
+    if target.is_file() or (_is_file_of_texts(target) and not target.is_dir()):
         run_dir = _run_of_file(target, arguments, changes, words)
     else:
         run_dir = target
@@ -103,10 +103,10 @@ def _changes(arguments: Namespace) -> dict[str, Any]:
     return found
 
 
-def _suffixes() -> tuple[str, ...]:
-    from decodebench.given import SUFFIXES
+def _is_file_of_texts(path: Path) -> bool:
+    from decodebench.given import is_table
 
-    return SUFFIXES
+    return is_table(path)
 
 
 def _check_run(run_dir: Path, arguments: Namespace, changes: dict[str, Any]) -> None:
@@ -134,7 +134,7 @@ def _run_of_file(path: Path, arguments: Namespace, changes: dict[str, Any], word
             f"{path}: --unit must be given, a text is not split by a rule that is not named; {_others(None)}"
         )
     _refuse_a_model(path, changes["unit"], arguments.scorer)
-    name = path.stem if arguments.name is None else arguments.name
+    name = given.name if arguments.name is None else arguments.name
     results = Path("results" if arguments.results is None else arguments.results)
     if name in ("", ".", "..") or set("/\\") & set(name):
         raise ConfigError(f"--name={name}: allowed is one folder name, created below --results={results}")

@@ -5,6 +5,6 @@ A row is one text: the columns `prompt_id` and `text`, and where they are there 
 """
 
 from decodebench.given.folder import Given, read, write
-from decodebench.given.lines import SUFFIXES, Columns
+from decodebench.given.lines import Columns, is_table
 
-__all__ = ["SUFFIXES", "Columns", "Given", "read", "write"]
+__all__ = ["Columns", "Given", "is_table", "read", "write"]

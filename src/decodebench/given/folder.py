@@ -10,7 +10,7 @@ from typing import Any
 
 from decodebench.errors import PromptError, StoreError
 from decodebench.given.lines import Columns, Line, prompts_of, read_lines
-from decodebench.prompts import prompts_sha256
+from decodebench.prompts import prompts_sha256, split_name
 from decodebench.records import HUMAN, SCHEMA_VERSION, Generation, Prompt, StoredPrompt
 from decodebench.store import git_commit, locked, machine, read_manifest, versions, write_json, write_records
 
@@ -32,6 +32,11 @@ class Given:
     reference_texts: tuple[Generation, ...]
 
     @property
+    def name(self) -> str:
+        """The name of the file without its suffix, that of its prompt set and, where none is named, of the run."""
+        return split_name(self.path)[0]
+
+    @property
     def strategies(self) -> tuple[str, ...]:
         """The strategies that wrote the texts, and that of the human references where there are some."""
         return tuple(str(cell["strategy"]) for cell in (*self.cells, *self.references))
@@ -46,7 +51,7 @@ def read(path: Path, columns: Columns) -> Given:
     def cell(strategy: str) -> dict[str, Any]:
         told = json.dumps([sha256, names, strategy], sort_keys=True)
         id_ = hashlib.sha256(told.encode()).hexdigest()[:12]
-        return {"id": id_, "model": MODEL, "prompts": path.stem, "strategy": strategy}
+        return {"id": id_, "model": MODEL, "prompts": split_name(path)[0], "strategy": strategy}
 
     cells = {strategy: cell(strategy) for strategy in dict.fromkeys(line.strategy for line in lines)}
     human = cell(HUMAN)
@@ -75,7 +80,7 @@ def write(given: Given, run_dir: Path, metrics: Mapping[str, Any], command: str)
         manifest = _manifest(given, run_dir.name, metrics) | {"created": created, "command": command}
         manifest |= {key: earlier[key] for key in ("scorer", "unread") if key in earlier}  # readings stay, too
         write_json(path, manifest | {"status": "running"})  # first: what is cut off here can be written again
-        rows = [StoredPrompt.of(given.path.stem, prompt) for prompt in given.prompts]
+        rows = [StoredPrompt.of(given.name, prompt) for prompt in given.prompts]
         write_records(run_dir / "prompts.parquet", StoredPrompt, rows)
         write_records(run_dir / "generations.parquet", Generation, given.texts)
         if given.reference_texts:
@@ -147,7 +152,7 @@ def _generation(cell: Mapping[str, Any], prompt: Prompt, sample: int, text: str)
 
 def _manifest(given: Given, name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest of a finished run: nothing was decoded, so there is no count, no memory and no time."""
-    stem = given.path.stem
+    stem = given.name
 
     def config(strategy: str) -> dict[str, Any]:
         return {

@@ -6,7 +6,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from decodebench.errors import PromptError, allowed_names
-from decodebench.prompts import Row, Table, file_table, label_value, text_value
+from decodebench.prompts import (
+    Row,
+    Table,
+    check_suffix,
+    file_table,
+    label_value,
+    reference_values,
+    require_column,
+    split_name,
+    text_value,
+    value_at,
+)
 from decodebench.records import HUMAN, Prompt
 
 SUFFIXES = (".csv", ".json", ".jsonl", ".parquet", ".tsv")
@@ -31,17 +42,21 @@ class Line:
     where: str
     prompt_id: str
     text: str
-    reference: str | None
+    references: tuple[str, ...]
     strategy: str
     prompt: str | None
     sample: int | None
 
 
+def is_table(path: Path) -> bool:
+    """Whether the name of a file is that of one that is read here."""
+    return split_name(path)[1] in SUFFIXES
+
+
 def read_lines(path: Path, columns: Columns) -> tuple[dict[str, str], list[Line]]:
     """The column of each field that the file has, and its rows. Raises PromptError, one line, naming the place."""
     key = str(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise PromptError(f"{key}: unknown suffix {path.suffix or '(none)'}: {allowed_names(path.suffix, SUFFIXES)}")
+    check_suffix(key, path, SUFFIXES)
     if (path.parent / "manifest.json").exists():
         raise PromptError(
             f"{key}: is a table of a run, whose cells it does not tell apart; score the folder {path.parent}"
@@ -50,7 +65,8 @@ def read_lines(path: Path, columns: Columns) -> tuple[dict[str, str], list[Line]
     if not table.rows:
         raise PromptError(f"{key}: has no texts")
     names = _column_names(key, table, columns)
-    return names, [_line(f"{key}: {row.where}", row, names, path.stem) for row in table.rows]
+    stem, _ = split_name(path)
+    return names, [_line(f"{key}: {row.where}", row, names, stem, table) for row in table.rows]
 
 
 def prompts_of(key: str, lines: Sequence[Line]) -> dict[str, Prompt]:
@@ -58,20 +74,20 @@ def prompts_of(key: str, lines: Sequence[Line]) -> dict[str, Prompt]:
     found: dict[str, dict[str, Line]] = {}
     for line in lines:
         said = found.setdefault(line.prompt_id, {})
-        for field in ("prompt", "reference"):
-            if getattr(line, field) is None:
+        for field in ("prompt", "references"):
+            if not getattr(line, field):
                 continue
             first = said.setdefault(field, line)
             if getattr(first, field) != getattr(line, field):
                 raise PromptError(
-                    f"{key}: {first.where} and {line.where}: two {field} texts for the prompt {line.prompt_id!r}; "
-                    "allowed is one"
+                    f"{key}: {first.where} and {line.where}: two {field.removesuffix('s')} texts for the prompt "
+                    f"{line.prompt_id!r}; allowed is one"
                 )
     return {
         id_: Prompt(
             id=id_,
             text=(said["prompt"].prompt or "") if "prompt" in said else "",
-            references=(said["reference"].reference or "",) if "reference" in said else (),
+            references=said["references"].references if "references" in said else (),
         )
         for id_, said in found.items()
     }
@@ -81,10 +97,7 @@ def _column_names(key: str, table: Table, columns: Columns) -> dict[str, str]:
     """The column of each field that the file has. A column that an option names is not another field's by default."""
     named = {name: column for name, column in asdict(columns).items() if column is not None}
     for name, column in named.items():
-        if column not in table.columns:
-            raise PromptError(
-                f"{key}: --{name}-column={column}: no such column; {allowed_names(column, table.columns)}"
-            )
+        require_column(key, f"--{name}-column", column, table)
         if other := next((o for o, c in named.items() if c == column and o != name), None):
             raise PromptError(f"{key}: --{name}-column={column}: is that of --{other}-column; allowed is one for each")
     defaults = {f.name: "prompt_id" if f.name == "id" else f.name for f in fields(Columns)}
@@ -99,9 +112,9 @@ def _column_names(key: str, table: Table, columns: Columns) -> dict[str, str]:
     return {name: found[name] for name in defaults if name in found}
 
 
-def _line(at: str, row: Row, names: Mapping[str, str], stem: str) -> Line:
+def _line(at: str, row: Row, names: Mapping[str, str], stem: str, table: Table) -> Line:
     """One row, checked; `at` is what an error begins with."""
-    values = {name: row.values.get(column) for name, column in names.items()}
+    values = {name: value_at(row.values, column) for name, column in names.items()}
     strategy = label_value(at, names["strategy"], values["strategy"]) if "strategy" in names else stem
     if strategy == HUMAN:
         raise PromptError(f"{at}: strategy {HUMAN!r} is that of the references; allowed is any other name")
@@ -109,7 +122,7 @@ def _line(at: str, row: Row, names: Mapping[str, str], stem: str) -> Line:
         where=row.where,
         prompt_id=label_value(at, names["id"], values["id"]),
         text=text_value(at, names["text"], values["text"]),
-        reference=_or_none(at, names.get("reference"), values.get("reference")),
+        references=reference_values(at, [names["reference"]], row.values, table) if "reference" in names else (),
         strategy=strategy,
         prompt=_or_none(at, names.get("prompt"), values.get("prompt")),
         sample=_number(at, names["sample"], values["sample"]) if "sample" in names else None,

@@ -4,11 +4,14 @@ A table has column names, and rows that know where they came from ("line 3", "ro
 errors. Every reader takes `key`, what a PromptError begins with.
 """
 
+import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from decodebench.errors import PromptError, one_line
@@ -23,10 +26,12 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Column names, then rows; a row may lack a column (JSON and inline items do)."""
+    """Column names, then rows; a row may lack a column (JSON and inline items do). `texts_only`: a cell can only be a
+    text (CSV)."""
 
     columns: list[str]
     rows: list[Row]
+    texts_only: bool = False
 
 
 def table_of(rows: list[Row]) -> Table:
@@ -36,7 +41,8 @@ def table_of(rows: list[Row]) -> Table:
 
 def _txt_table(key: str, raw: bytes) -> Table:
     lines = _lines(_decoded(key, raw))
-    return Table(["text"], [Row(f"line {number}", {"text": line}) for number, line in enumerate(lines, start=1)])
+    rows = [Row(f"line {number}", {"text": line}) for number, line in enumerate(lines, start=1)]
+    return Table(["text"], rows, texts_only=True)
 
 
 def _json_table(key: str, raw: bytes) -> Table:
@@ -79,7 +85,8 @@ def _object(key: str, where: str, values: object) -> Row:
 
 def _separated_table(key: str, raw: bytes, separator: str | None = None) -> Table:
     header, rows = separated_rows(key, _decoded(key, raw), separator)
-    return Table(header, [Row(f"line {line}", dict(zip(header, cells, strict=True))) for line, cells in rows])
+    table = [Row(f"line {line}", dict(zip(header, cells, strict=True))) for line, cells in rows]
+    return Table(header, table, texts_only=True)
 
 
 def _parquet_table(key: str, raw: bytes) -> Table:
@@ -102,6 +109,26 @@ READERS: dict[str, Callable[[str, bytes], Table]] = {
     ".tsv": partial(_separated_table, separator="\t"),
     ".parquet": _parquet_table,
 }
+
+
+GZ = ".gz"
+"""May follow the suffix of any format."""
+
+
+def split_name(path: Path) -> tuple[str, str]:
+    """The name of a file and the suffix of its format in small letters, a last .gz taken from both."""
+    plain = path.with_suffix("") if path.suffix.lower() == GZ else path
+    return plain.stem, plain.suffix.lower()
+
+
+def unpacked(key: str, path: Path, raw: bytes) -> bytes:
+    """The bytes of a file, out of gzip where its name ends in .gz."""
+    if path.suffix.lower() != GZ:
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise PromptError(f"{key}: not a readable gzip file: {one_line(error, 200)}") from error
 
 
 def _decoded(key: str, raw: bytes) -> str:

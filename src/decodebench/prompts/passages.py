@@ -12,11 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from decodebench.errors import ConfigError, PromptError, allowed_names
+from decodebench.errors import ConfigError, PromptError
 from decodebench.prompts.formats import Row, Table
 
 CORPORA = ("sotu", "constitution_ko")
-_COLUMNS = ["id", "text", "reference"]
+_COLUMNS = ["id", "text", "reference", "cluster"]
 _CONSTITUTION = Path(__file__).parent / "constitution_ko.txt"
 
 _OPENING, _CLOSING = "\"'“‘(", "\"'”’)"
@@ -30,10 +30,12 @@ _NO_PROSE = re.compile(
 
 
 class Document(NamedTuple):
-    """A text: its name, and its paragraphs by the label that a passage is named by."""
+    """A text: its name, and its paragraphs by the label that a passage is named by. `parts` names the part of the text
+    that a paragraph belongs to, where it has such: passages of one part are a cluster, else those of the text."""
 
     name: str
     paragraphs: Mapping[str, str]
+    parts: Mapping[str, str] | None = None
 
 
 class Passage(NamedTuple):
@@ -52,34 +54,34 @@ def corpus_table(
     A prompt has at least `prompt_words` words (what white space separates) and the reference at least
     `reference_words`; both end with a sentence. Rows are ordered by hash, one passage of each document before the
     second of any, so that the first so many are spread over documents and years. The same arguments and the same text
-    give the same rows. Raises ConfigError for a corpus that is not known, or years of one that has none, and
+    give the same rows. `corpus` is one of CORPORA. Raises ConfigError for years of one that has none, and
     PromptError where the package is not installed, or no passage is as long or of these years.
     """
     years = {"first_year": first_year, "last_year": last_year}
     if corpus == "sotu":
         documents = _speeches(key, first_year, last_year)
-    elif corpus == "constitution_ko":
+    else:
         for name, year in years.items():
             if year is not None:
                 raise ConfigError(f"prompts.{name}={year}: has no effect with {key}, which is one text; allowed: null")
         documents = [_constitution()]
-    else:
-        raise ConfigError(f"{key}: {allowed_names(corpus, CORPORA)}")
     ranked = []
     for document in documents:
-        passages = {
-            f"{document.name}-{label}": passage
-            for label, passage in passages_of(document, prompt_words, reference_words)
-        }
-        for rank, id_ in enumerate(sorted(passages, key=_hash)):
-            ranked.append((rank, _hash(id_), id_, passages[id_]))
+        found = {}
+        for label, passage in passages_of(document, prompt_words, reference_words):
+            cluster = document.name if document.parts is None else document.parts[label]
+            found[f"{document.name}-{label}"] = {
+                "text": passage.text,
+                "reference": passage.reference,
+                "cluster": cluster,
+            }
+        for rank, id_ in enumerate(sorted(found, key=_hash)):
+            ranked.append((rank, _hash(id_), id_, found[id_]))
     if not ranked:
         words = f"prompts.prompt_words={prompt_words} and then prompts.reference_words={reference_words}"
         raise PromptError(f"{key}: no passage has {words} before a heading, a list or the end")
-    rows = [
-        Row(f"passage {id_}", {"id": id_, "text": passage.text, "reference": passage.reference})
-        for _, _, id_, passage in sorted(ranked)
-    ]
+    # no two have the same rank and hash
+    rows = [Row(f"passage {id_}", {"id": id_, **values}) for _, _, id_, values in sorted(ranked, key=lambda r: r[:2])]
     return Table(_COLUMNS, rows)
 
 
@@ -172,13 +174,18 @@ def _numbered_lines(text: str) -> dict[str, str]:
 
 
 def _constitution() -> Document:
-    """One paragraph for each article, labelled by its number; 000 is the preamble. Headings stay, and end a passage."""
+    """One paragraph for each article, labelled by its number; 000 is the preamble. Headings stay, and end a passage.
+    The part of an article is the heading above it (of a chapter, or of a section or division in it)."""
     paragraphs: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    heading = "전문"  # preamble
     for number, block in enumerate(_CONSTITUTION.read_text(encoding="utf-8").split("\n\n")):
         article = re.match(r"제(\d+)조 ", block)
         label = f"{int(article[1]):03d}" if article else "000" if not number else f"heading-{number}"
         paragraphs[label] = " ".join(block.split())
-    return Document("article", paragraphs)
+        heading = paragraphs[label] if label.startswith("heading") else heading
+        parts[label] = heading
+    return Document("article", paragraphs, parts)
 
 
 def _hash(id_: str) -> str:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from decodebench.errors import ConfigError, PromptError, allowed_names
+from decodebench.prompts.capitals import CAPITALS, capitals_table
+from decodebench.prompts.columns import has_column, label_value, reference_values, require_column, text_value, value_at
 from decodebench.prompts.formats import Row, Table
 from decodebench.prompts.passages import CORPORA, corpus_table
-from decodebench.prompts.tables import FILE_SUFFIXES, file_table, hub_table, inline_table, label_value, text_value
+from decodebench.prompts.tables import FILE_SUFFIXES, file_table, hub_table, inline_table
 from decodebench.records import Prompt
 
 _FIELDS_OF_SOURCE = {
@@ -26,9 +28,11 @@ _FIELDS_OF_SOURCE = {
     "hub": ("id", "split", "revision", "config_name"),
     "corpus": ("corpus", "first_year", "last_year", "prompt_words", "reference_words"),
 }
-_STRINGS = ("name", "id_column", "text_column", "reference_column")
+_STRINGS = ("name", "id_column", "text_column", "cluster_column")
 _STRINGS_OR_NULL = ("path", "id", "split", "revision", "config_name", "corpus", "language", "template", "date")
+_ITEM_KEYS = ("id", "text", "reference", "cluster", "language", "tags")
 _COUNTS = ("prompt_words", "reference_words", "limit")
+_WORDS = ("prompt_words", "reference_words")
 _YEARS = ("first_year", "last_year")
 log = logging.getLogger(__name__)
 
@@ -64,7 +68,8 @@ class PromptsConfig:
     reference_words: int | None = None
     id_column: str = "id"
     text_column: str = "text"
-    reference_column: str = "reference"
+    reference_column: str | list[str] = "reference"
+    cluster_column: str = "cluster"
     language: str | None = None
     template: str | None = None
     date: str | None = None
@@ -87,6 +92,12 @@ class PromptsConfig:
             if value is not None and (type(value) is not int or value < 1):
                 null = "" if key.endswith("words") else ", or null for all"
                 raise ConfigError(f"prompts.{key}={value!r}: must be a whole number of at least 1{null}")
+        columns = self.reference_columns
+        if not columns or not all(isinstance(each, str) for each in columns) or len({*columns}) < len(columns):
+            raise ConfigError(
+                f"prompts.reference_column={self.reference_column!r}: must be the name of a column (in quotes where it "
+                "looks like a number), or a list of different ones"
+            )
         if self.date is not None:
             _check_date(self.date, self.template)
         if self.first_year is not None and self.last_year is not None and self.first_year > self.last_year:
@@ -99,6 +110,11 @@ class PromptsConfig:
                         f"(its source is {self.source}); it belongs to the source {source}"
                     )
 
+    @property
+    def reference_columns(self) -> list[str]:
+        """The columns that hold accepted answers."""
+        return self.reference_column if isinstance(self.reference_column, list) else [self.reference_column]
+
 
 def load_prompts(config: PromptsConfig) -> tuple[Prompt, ...]:
     """Read the prompts of a set; where it has no ids, they are the positions: "0001", "0002", ...
@@ -110,10 +126,11 @@ def load_prompts(config: PromptsConfig) -> tuple[Prompt, ...]:
     if not table.rows:
         raise PromptError(f"{key}: has no prompts")
     _check_columns(key, table, config)
+    has_ids = has_column(table, config.id_column)
     prompts: dict[str, Prompt] = {}
     place_of: dict[str, str] = {}
     for position, row in enumerate(table.rows, start=1):
-        prompt = _prompt(f"{key}: {row.where}", row, position, table, config)
+        prompt = _prompt(f"{key}: {row.where}", row, position, table, config, has_ids)
         first = prompts.setdefault(prompt.id, prompt)
         place = place_of.setdefault(prompt.id, row.where)
         for field in fields(Prompt):
@@ -178,15 +195,19 @@ def _read(config: PromptsConfig) -> tuple[str, Table]:
     """The table, and the key=value that its errors name."""
     if config.source == "inline":
         items = _given(config, "items", "a list of prompts")
-        return "prompts.items", inline_table("prompts.items", items, ("id", "text", "reference", "language", "tags"))
+        return "prompts.items", inline_table("prompts.items", items, _ITEM_KEYS)
     if config.source == "file":
         path = _given(config, "path", f"a file ({', '.join(FILE_SUFFIXES)}), for example prompts.path=prompts.jsonl")
         key = f"prompts.path={path}"
         return key, file_table(key, Path(path).expanduser())
     if config.source == "corpus":
-        corpus = _given(config, "corpus", f"one of {', '.join(CORPORA)}")
-        words = [_given(config, name, "how many words") for name in ("prompt_words", "reference_words")]
+        corpus = _given(config, "corpus", f"one of {', '.join((*CORPORA, *CAPITALS))}")
         key = f"prompts.corpus={corpus}"
+        if corpus in CAPITALS:
+            return key, capitals_table(key, corpus, **{name: getattr(config, name) for name in (*_YEARS, *_WORDS)})
+        if corpus not in CORPORA:
+            raise ConfigError(f"{key}: {allowed_names(corpus, (*CORPORA, *CAPITALS))}")
+        words = [_given(config, name, "how many words") for name in _WORDS]
         return key, corpus_table(key, corpus, config.first_year, config.last_year, *words)
     dataset_id = _given(config, "id", "the id of a data set, for example prompts.id=owner/name")
     split = _given(config, "split", "a split of the data set, for example prompts.split=train")
@@ -203,26 +224,26 @@ def _given(config: PromptsConfig, key: str, what: str) -> Any:
 
 
 def _check_columns(key: str, table: Table, config: PromptsConfig) -> None:
-    """The text must be there; id and reference only where the configuration names a column of its own."""
-    for setting, optional in (("text_column", None), ("id_column", "id"), ("reference_column", "reference")):
-        column = getattr(config, setting)
-        if column not in table.columns and column != optional:
-            raise PromptError(
-                f"{key}: prompts.{setting}={column}: no such column; {allowed_names(column, table.columns)}"
-            )
+    """The text must be there; the others only where the configuration names a column of its own."""
+    require_column(key, "prompts.text_column", config.text_column, table)
+    for setting, columns, optional in (
+        ("id_column", [config.id_column], "id"),
+        ("reference_column", config.reference_columns, "reference"),
+        ("cluster_column", [config.cluster_column], "cluster"),
+    ):
+        for column in columns:
+            if column != optional:
+                require_column(key, f"prompts.{setting}", column, table)
 
 
-def _prompt(at: str, row: Row, position: int, table: Table, config: PromptsConfig) -> Prompt:
+def _prompt(at: str, row: Row, position: int, table: Table, config: PromptsConfig, has_ids: bool) -> Prompt:
     """One row as a prompt; `at` is what an error begins with."""
     values = row.values
-    text = text_value(at, config.text_column, values.get(config.text_column))
+    text = text_value(at, config.text_column, value_at(values, config.text_column))
     if not text.strip():
         raise PromptError(f"{at}: empty prompt")
-    if config.id_column in table.columns:
-        id_ = label_value(at, config.id_column, values.get(config.id_column))
-    else:
-        id_ = f"{position:04d}"
-    reference = values.get(config.reference_column)
+    id_ = label_value(at, config.id_column, value_at(values, config.id_column)) if has_ids else f"{position:04d}"
+    cluster = value_at(values, config.cluster_column)
     labels = values if config.source == "inline" else {}
     language, tags = labels.get("language"), labels.get("tags") or []
     if not isinstance(tags, list):
@@ -230,8 +251,8 @@ def _prompt(at: str, row: Row, position: int, table: Table, config: PromptsConfi
     return Prompt(
         id=id_,
         text=text,
-        # CSV has no null, so an empty cell is a missing reference; the other formats follow.
-        references=() if reference in (None, "") else (text_value(at, config.reference_column, reference),),
+        references=reference_values(at, config.reference_columns, values, table),
+        cluster=None if cluster is None or cluster == "" else label_value(at, config.cluster_column, cluster),
         language=config.language if language is None else text_value(at, "language", language),
         tags=tuple(text_value(at, "tags", tag) for tag in tags),
     )

@@ -4,16 +4,14 @@ What the values mean is not decided here (sets.py does). Every function takes `k
 configuration that a PromptError names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from decodebench.errors import PromptError, allowed_names, one_line
-from decodebench.prompts.formats import READERS, Row, Table, table_of
+from decodebench.prompts.formats import GZ, READERS, Row, Table, split_name, table_of, unpacked
 
 FILE_SUFFIXES = tuple(READERS)
-_LARGEST_WHOLE = 2.0**53
-"""From here on a float no longer tells a whole number from its neighbour."""
 
 
 def inline_table(key: str, items: Sequence[Any], allowed: Sequence[str]) -> Table:
@@ -51,44 +49,32 @@ def hub_table(
 
 
 def file_table(key: str, path: Path) -> Table:
-    """The rows of a file, whose suffix names its format. A .txt holds one prompt a line, in the column `text`."""
+    """The rows of a file, whose suffix names its format, with .gz after it or not. A .txt holds one prompt a line, in
+    the column `text`."""
     if path.is_dir():
         raise PromptError(f"{key}: is a folder; give a file ({', '.join(FILE_SUFFIXES)})")
     if not path.is_file():
         raise PromptError(f"{key}: no such file (looked for {path.absolute()})")
-    suffix = path.suffix.lower()
-    if suffix not in READERS:
-        raise PromptError(f"{key}: unknown suffix {suffix or '(none)'}: {allowed_names(suffix, FILE_SUFFIXES)}")
+    check_suffix(key, path)
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise PromptError(f"{key}: cannot be read: {error.strerror}") from error
+    raw = unpacked(key, path, raw)
     if not raw.removeprefix(b"\xef\xbb\xbf").strip():
         raise PromptError(f"{key}: the file is empty")
-    table = READERS[suffix](key, raw)
+    table = READERS[split_name(path)[1]](key, raw)
     for column in table.columns:
         if table.columns.count(column) > 1:
             raise PromptError(f"{key}: two columns are named {column!r}")
     return table
 
 
-def text_value(at: str, column: str, value: object) -> str:
-    """A value that must be a text of whole characters; `at` is what a PromptError begins with."""
-    if not isinstance(value, str):
-        shown = "null or missing" if value is None else f"{type(value).__name__} {value!r:.80}"
-        raise PromptError(f"{at}: {column} must be a string, it is {shown}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError(f"{at}: {column} has half of a surrogate pair at character {error.start}") from error
-    return value
-
-
-def label_value(at: str, column: str, value: object) -> str:
-    """A name: a text that is not empty, or a whole number, which a column with gaps makes 7.0 of 7."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_WHOLE:
-        value = int(value)
-    text = text_value(at, column, str(value) if type(value) is int else value)
-    if not text.strip():
-        raise PromptError(f"{at}: empty {column}")
-    return text
+def check_suffix(key: str, path: Path, allowed: Collection[str] = FILE_SUFFIXES) -> None:
+    """Raise PromptError for a file of another format."""
+    suffix = split_name(path)[1]
+    if suffix not in allowed:
+        shown = suffix + (GZ if path.suffix.lower() == GZ else "")
+        raise PromptError(
+            f"{key}: unknown suffix {shown or '(none)'}: {allowed_names(suffix, allowed)}; {GZ} may follow each"
+        )

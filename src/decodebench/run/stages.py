@@ -1,4 +1,5 @@
-"""The stages of a run that decode, time, read and judge. Each is given the run under way, and leaves its result in the folder:
+"""The stages of a run that decode, time, read and judge. Each is given the run under way, and leaves its result in the
+folder:
 
 load_model -> decode (journal) -> time (latency) -> read_references (references) -> read_by_itself, read_by_another
 (readings); finish, which makes the tables of what there is; and judge (judgements), of these tables.
