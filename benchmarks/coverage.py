@@ -18,12 +18,14 @@ from scipy.special import stdtrit
 from decodebench.stats import (
     Array,
     Interval,
+    clustered_share_interval,
     compare,
     identity,
     paired,
     ratio_intervals,
     share_interval,
     standings,
+    subsample,
     subsample_interval,
 )
 from simulated_texts import SET_METRICS, counted, draw_texts
@@ -101,7 +103,7 @@ def shares_twice(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
     """Coverage of Wilson for a share of 0.3 over 1.5n prompts of n texts: every other one comes twice, both agree."""
     clusters = [*range(n), *range(0, n, 2)]
     for hits in rng.binomial(1, 0.3, (simulations, n)):
-        yield covers(share_interval(int(hits.sum() + hits[::2].sum()), len(clusters), clusters), 0.3)
+        yield covers(clustered_share_interval(np.concatenate([hits, hits[::2]]), clusters), 0.3)
 
 
 def difference_twice(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
@@ -111,6 +113,82 @@ def difference_twice(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
         a, b = (np.repeat(rng.normal(0, 2, n), 2) + rng.normal(0, 1, 2 * n) for _ in range(2))
         (found,) = compare([paired(a[:, None], b[:, None], identity, clusters)], "higher")
         yield covers(Interval(low=found.low, high=found.high), 0.0)
+
+
+def unequal(rng: Rng, clusters: int) -> list[int]:
+    """The cluster of each prompt: clusters of 1 prompt and more (geometric, mean 4), worth about 60% of as many equal
+    ones."""
+    return np.repeat(np.arange(clusters), rng.geometric(0.25, clusters)).tolist()
+
+
+def shared_by(rng: Rng, of: Sequence[int], part: float) -> Array:
+    """A number for each prompt, mean 0 and variance 1, of which the cluster has this part."""
+    level = rng.normal(0, math.sqrt(part), max(of) + 1)
+    return level[of] + rng.normal(0, math.sqrt(1 - part), len(of))
+
+
+def clustered_means(skewed: bool) -> Case:
+    """Coverage for a mean over clusters of unequal size, half of the variance between them."""
+
+    def case(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+        for _ in range(simulations):
+            of = unequal(rng, n)
+            if skewed:
+                values = (rng.exponential(1, n)[of] + rng.exponential(1, len(of))) / 2 - 1
+            else:
+                values = shared_by(rng, of, 0.5)
+            yield covers(ratio_intervals([(values[:, None], identity)], [of])[0], 0.0)
+
+    return case
+
+
+def clustered_ratio(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+    """Repeats over n-grams, as in `ratio_of_sums`, where each cluster has a share of its own (beta, mean 0.2)."""
+    for _ in range(simulations):
+        of = unequal(rng, n)
+        total = rng.integers(20, 201, len(of)).astype(float)
+        share = np.clip(rng.beta(2, 8, n), 0.001, 0.999)[of]
+        rows = np.column_stack([total * rng.beta(10 * share, 10 * (1 - share)), total])
+        yield covers(ratio_intervals([(rows, lambda a, b: a / b)], [of])[0], 0.2)
+
+
+def clustered_share(share: float) -> Case:
+    """Coverage for a share of one text per prompt, where each cluster has a probability of its own (beta, a
+    correlation of 0.3 between two prompts of one)."""
+
+    def case(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+        for _ in range(simulations):
+            of, k = unequal(rng, n), (1 - 0.3) / 0.3
+            likely = rng.beta(share * k, (1 - share) * k, n)[of]
+            yield covers(clustered_share_interval((rng.random(len(of)) < likely).astype(float), of), share)
+
+    return case
+
+
+def clustered_difference(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+    """No difference over clusters is claimed to be one; half of the variance of the difference is between them."""
+    for _ in range(simulations):
+        of = unequal(rng, n)
+        a, b = (shared_by(rng, of, 0.5)[:, None] for _ in range(2))
+        (found,) = compare([paired(a, b, identity, of)], "higher")
+        yield covers(Interval(low=found.low, high=found.high, reason=found.reason), 0.0)
+
+
+def clustered_set(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+    """Coverage of subsampling where it must give what is known: for the mean of a set."""
+    for _ in range(simulations):
+        of = unequal(rng, n)
+        values = shared_by(rng, of, 0.5)
+        seen = subsample(lambda kept, values=values: float(values[kept].mean()), len(of), clusters=of)
+        yield covers(subsample_interval(float(values.mean()), seen, len(of)), 0.0)
+
+
+def clustered_strength(rng: Rng, n: int, simulations: int) -> Iterator[Outcome]:
+    """Coverage of the strength of the first of 3 strategies that are alike, over 3 metrics."""
+    for _ in range(simulations):
+        of = unequal(rng, n)
+        values_AMP = np.array([[shared_by(rng, of, 0.5) for _ in range(3)] for _ in range(3)])
+        yield covers(standings(np.moveaxis(values_AMP, 2, 0), ["higher"] * 3, of)[0].strength_interval, 0.0)
 
 
 def set_metric(name: str) -> Case:
@@ -249,6 +327,16 @@ CASES: dict[str, dict[str, tuple[Case, float]]] = {
         **{f"difference, {name}": (difference_coverage(name), 1) for name in PAIRS},
         "15 true differences, each": (all_differ(together=False), 0.5),
         "15 true differences, all": (all_differ(together=True), 0.5),
+    },
+    "Coverage over n clusters of unequal size": {
+        "mean, clusters": (clustered_means(skewed=False), 0.5),
+        "mean, skewed, clusters": (clustered_means(skewed=True), 0.5),
+        "ratio of sums, clusters": (clustered_ratio, 0.5),
+        "share 0.3, clusters (Wilson)": (clustered_share(0.3), 1),
+        "share 0.05, clusters (Wilson)": (clustered_share(0.05), 1),
+        "difference, clusters": (clustered_difference, 0.5),
+        "mean by subsets, clusters": (clustered_set, 0.25),
+        "strength, clusters": (clustered_strength, 0.25),
     },
     "False alarms: any of 15 differences claimed, none is true": {name: (family_error(name), 1) for name in PAIRS},
     "Power at the stated minimum detectable difference, 1 of 15": {

@@ -238,7 +238,11 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "changes", "expected"),
     [
         ("sotu", {"corpus": None}, "prompts.corpus=null: prompts=sotu must be given one of sotu, constitution_ko"),
-        ("sotu", {"corpus": "sotus"}, "prompts.corpus=sotus: allowed: constitution_ko, sotu; did you mean sotu?"),
+        (
+            "sotu",
+            {"corpus": "sotus"},
+            "prompts.corpus=sotus: allowed: capitals_en, capitals_ko, constitution_ko, sotu; did you mean sotu?",
+        ),
         ("sotu", {"prompt_words": None}, "prompts.prompt_words=null: prompts=sotu must be given how many words"),
         ("sotu", {"reference_words": 0}, "prompts.reference_words=0: must be a whole number of at least 1"),
         ("sotu", {"first_year": "1945"}, "prompts.first_year='1945': must be a whole number"),

@@ -477,7 +477,7 @@ def test_answers_in_several_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", [[], ["a", "a"], ["a", 1], None, 7])
 def test_columns_that_are_none(column: Any) -> None:
-    with pytest.raises(ConfigError, match="must be the name of a column .* or a list of different ones"):
+    with pytest.raises(ConfigError, match=r"must be the name of a column .* or a list of different ones"):
         conf("file", path="x", reference_column=column)
 
 

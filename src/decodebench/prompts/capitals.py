@@ -1,7 +1,7 @@
 """Questions with answers: the capital of a country, in English (`capitals_en`) and Korean (`capitals_ko`).
 
-capitals.tsv has countries whose capital is not in dispute, with the spellings that are accepted, the usual one first; it
-was written for this project. Each prompt asks three other questions before, with their answers.
+capitals.tsv has countries whose capital is not in dispute, with the spellings that are accepted, the usual one first.
+It was written for this project. Each prompt asks three other questions before, with their answers.
 """
 
 from hashlib import sha256
