@@ -22,7 +22,7 @@ EXAMPLES = dict(re.findall(r"^`([^`\n]+)`:\n\n```\w+\n(.*?)^```", CONTRIBUTING, 
 def commands(name: str) -> list[str]:
     """Every launch that a document shows, without its comment; a word in capitals is the user's to fill in."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    found = re.findall(r"python -m decodebench ([^`\n]*=[^`\n]*)", text)
+    found = re.findall(r"python -m decodebench (?!score )([^`\n]*=[^`\n]*)", text)
     return sorted({one.split("  #")[0].strip() for one in found if not re.search(r"\b(NAME|FOLDER|FILE)\b", one)})
 
 
