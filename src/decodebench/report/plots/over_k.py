@@ -10,8 +10,10 @@ from decodebench.records import CurvePoint
 from decodebench.report.comparison import Comparison
 from decodebench.report.plots.drawing import FAINT, LeftOut, Plot, drawn, failed_note, looks, measured, name_of
 
-STYLES = {"pass_at_k": ("-", "one of k is right"), "majority_at_k": ("--", "most of k are right")}
+STYLES = {"pass_at_k": ("-", "pass@k: one is right"), "majority_at_k": ("--", "majority@k: most are")}
 """The curves of the plot, how they are drawn, and what a value says where answers are right or wrong."""
+MOST_BANDS = 5
+"""Bands of more cells would cover each other; their intervals are in curves.csv."""
 NAME, TITLE = "task_samples", "The task against the number of samples"
 
 
@@ -28,6 +30,7 @@ def over_k_plot(comparison: Comparison, curves: Sequence[CurvePoint]) -> Plot | 
     if not any(points.values()):
         return LeftOut(name=NAME, title=TITLE, reason="no prompt has several judged samples")
     task = comparison.find("task")
+    banded = sum(bool(points[row.cell, "pass_at_k"]) for _, row in rows) <= MOST_BANDS
     figure = Figure(figsize=(7.6, 4.2), layout="constrained")
     panel = figure.subplots()
     for at, row in rows:
@@ -47,7 +50,8 @@ def over_k_plot(comparison: Comparison, curves: Sequence[CurvePoint]) -> Plot | 
                 [np.nan if end is None else end for end in ends]
                 for ends in ([point.ci_low for point in line], [point.ci_high for point in line])
             )
-            panel.fill_between(ks, lows, highs, color=colour, alpha=0.1, linewidth=0)
+            if banded:
+                panel.fill_between(ks, lows, highs, color=colour, alpha=0.1, linewidth=0)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("samples k")
     panel.set_ylabel("task")
@@ -61,6 +65,6 @@ def over_k_plot(comparison: Comparison, curves: Sequence[CurvePoint]) -> Plot | 
     ]
     if any(not points[row.cell, "pass_at_k"] for _, row in rows):
         caption.append("Dotted: cells of one sample.")
-    if any(point.ci_low is not None for line in points.values() for point in line):
+    if banded and any(point.ci_low is not None for line in points.values() for point in line):
         caption.append("Bands are intervals.")
     return Plot(name=NAME, title=TITLE, caption=" ".join([*caption, *failed_note(comparison)]), png=png, svg=svg)
