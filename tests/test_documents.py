@@ -22,7 +22,7 @@ EXAMPLES = dict(re.findall(r"^`([^`\n]+)`:\n\n```\w+\n(.*?)^```", CONTRIBUTING, 
 def commands(name: str) -> list[str]:
     """Every launch that a document shows, without its comment; a word in capitals is the user's to fill in."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    found = re.findall(r"python -m decodebench ([^`\n]*=[^`\n]*)", text)
+    found = re.findall(r"python -m decodebench (?!score )([^`\n]*=[^`\n]*)", text)
     return sorted({one.split("  #")[0].strip() for one in found if not re.search(r"\b(NAME|FOLDER|FILE)\b", one)})
 
 
@@ -31,14 +31,15 @@ SHOWN = [(name, one) for name in ("README.md", "docs/performance.md", "docs/data
 
 @pytest.fixture
 def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
-    """The plans that would have been executed; in a folder with the prompts of the README."""
+    """The plans that would have been executed; in a folder with the prompts and the questions of the README."""
     planned: list[Plan] = []
     monkeypatch.setattr("decodebench.run.execute", lambda plan, **_: planned.append(plan))
     monkeypatch.setattr("decodebench.models.packaged.check_available", lambda: None)
     monkeypatch.chdir(tmp_path)
-    lines = re.search(r"^```\n(\{.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    assert lines is not None
-    Path("prompts.jsonl").write_text(lines[1], encoding="utf-8")
+    for name, start in (("prompts.jsonl", r"\{"), ("questions.csv", "text;reference")):
+        lines = re.search(rf"^```\n({start}.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+        assert lines is not None
+        Path(name).write_text(lines[1], encoding="utf-8")
     return planned
 
 
@@ -48,7 +49,7 @@ def test_every_command_shown_is_accepted(document: str, command: str, plans: lis
         pytest.skip("reads the hub")
     assert main(shlex.split(command)) == 0
     assert plans
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["prompts.jsonl"], "Hydra must write nothing"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["prompts.jsonl", "questions.csv"], "Hydra must write nothing"
 
 
 def test_grids_are_as_large_as_they_look(plans: list[Plan]) -> None:

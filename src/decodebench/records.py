@@ -164,6 +164,9 @@ class Judgement:
 
     `answer` is what was taken from the text before it was compared (extracted and normalised; None: nothing was found),
     `value` how good it is (1 right, 0 wrong, or a score between), None where the judge gave none: `reason` says why.
+
+    Where the thinking of a reasoning model is left out (`task.thinking`), `thinking_unclosed` says that it never ended,
+    which leaves an empty answer; lengths are in characters, that of the answer before anything is extracted from it.
     """
 
     cell: str
@@ -172,6 +175,9 @@ class Judgement:
     answer: str | None
     value: float | None
     reason: str | None
+    thinking_unclosed: bool | None = None
+    thinking_characters: int | None = None
+    answer_characters: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,30 @@ def test_a_line_break_in_a_template() -> None:
     assert value(r"prompts.path=C:\new\text.csv") == r"C:\new\text.csv"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"(?i)answer:\s*([^\n,]+)",
+        "(a",
+        "[ab",
+        "{",
+        "a,b",
+        r"\boxed\{(\d{1,3})\}",
+        "정답: (.)",
+        "1e3",
+        "#### (-?[0-9]+)",
+    ],
+)
+def test_a_pattern_is_one_text_with_all_its_signs(text: str) -> None:
+    for written in (text, quoted(text)):
+        assert value(f"task.pattern={written}") == text
+
+
+def test_what_an_answer_follows_may_be_a_line_break() -> None:
+    assert value(r"task.after=A:\n") == "A:\n"
+    assert value("task.after=null") is None
+
+
 def test_a_path_with_a_comma(tmp_path: Path, plans: list[Plan]) -> None:
     """Where it is there it is meant; else the error shows how a text with commas is quoted."""
     line = refused("prompts=file", "prompts.path=a,b.txt")

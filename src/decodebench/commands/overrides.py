@@ -19,10 +19,12 @@ from decodebench.plan import GROUPS, KEYS, TEXT_KEYS
 _NAMED = (*GROUPS, "experiment")
 """The keys whose value is the name of a yaml."""
 _LINES = {
-    "prompts.template",
+    *("prompts.template", "task.after"),
     *(f"strategy.{name}" for name in ("negative_prompt", "bad_words", "force_words", "dry_sequence_breakers")),
 }
 """Texts in which a line break may stand: on a command line as \\n."""
+_ONE_TEXT = ("task.pattern", "task.after")
+"""Keys with one text for the whole run: all signs are its own, those of lists and sweeps too."""
 _PIECE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[,\[\]{}():=]|[^,\[\]{}():='"]+|.""", re.S)
 """A quoted text, a sign of the grammar, or what lies between such signs."""
 _UNREADABLE = re.compile(r"[^\w/\-\\+.$%*@?| \t]|[^\x00-\x7f]")
@@ -92,6 +94,8 @@ def _parsed(start: str, value: str, word: str, key: str) -> Override:
     def is_text(bare: str) -> bool:
         return key in TEXT_KEYS and _NO_TEXT.fullmatch(bare) is not None
 
+    if key in _ONE_TEXT and value != "null" and value[:1] not in ("'", '"'):
+        return _PARSER.parse_override(start + quoted(value))
     pieces = _PIECE.findall(value)
     numbers = "".join(_quoted_word(piece, is_text) for piece in pieces)
     words = "".join(_quoted_word(piece, lambda bare: is_text(bare) or _UNREADABLE.search(bare)) for piece in pieces)

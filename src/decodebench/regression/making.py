@@ -164,11 +164,12 @@ def _kept(texts: list[Generation]) -> tuple[BaselineText, ...]:
 
 
 def _metrics(arm: Arm, scored: ScoredRun) -> dict[str, BaselineMetric]:
-    """The metrics of the table that are made of rows by prompt, pooled over the seeds."""
+    """The metrics of the tables that are made of rows by prompt, pooled over the seeds."""
     by_prompt = {metric.name for metric in chosen(scored.config) if isinstance(metric, Metric)}
     found = {}
     for name, each in arm.seeds[0].items():
-        pooled = arm.pooled(name) if each.metric.name in by_prompt else None
+        of_task = isinstance(each.metric, Metric) and each.metric.group == "task"
+        pooled = arm.pooled(name) if of_task or each.metric.name in by_prompt else None
         if pooled is not None:
             found[name] = BaselineMetric(
                 version=pooled.version,
@@ -194,6 +195,7 @@ def _made(manifest: Mapping[str, Any], scored: ScoredRun) -> dict[str, Any]:
         "second_identities": manifest.get("second_identities") or {},
         "scorer": manifest.get("scorer"),
         "metrics": asdict(scored.config),
+        "task": (manifest.get("task") or {}).get("config"),
     }
 
 

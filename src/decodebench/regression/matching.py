@@ -168,7 +168,7 @@ def changes(baseline: Baseline, run: Baseline, pairs: Iterable[Pair]) -> tuple[s
     pairs = [pair for pair in pairs if pair.run is not None]
     found = [*_models(baseline, run, pairs)]
     whole = all("second_identities" in side.made for side in (baseline, run))
-    for what in ("versions", "machine", "second_identities" if whole else "second_models", "scorer"):
+    for what in ("versions", "machine", "second_identities" if whole else "second_models", "scorer", "task"):
         before, now = both_known(*(side.made.get(what) or {} for side in (baseline, run)))
         found += [f"{what} {line}" for line in differences(flat(before), flat(now))]
     by_line: dict[str, list[str]] = {}
@@ -198,11 +198,12 @@ def model_facts(side: Baseline, model: str) -> Mapping[str, Any]:
 
 
 def _of_arm(pair: Pair) -> Iterator[str]:
-    """What differs in the resolved configurations, and in the seeds. How the run is timed changes no text."""
+    """What differs in the resolved configurations, and in the seeds. How the run is timed changes no text, and its task
+    is that of its judgements."""
     if pair.run is None:
         return
     before, now = (
-        flat({key: value for key, value in arm.config.items() if key not in ("seed", "latency")})
+        flat({key: value for key, value in arm.config.items() if key not in ("seed", "latency", "task")})
         for arm in (pair.baseline, pair.run)
     )
     yield from differences(before, now)

@@ -117,7 +117,7 @@ def _look(task: Task, clusters: Mapping[str, str]) -> Finding | Tested:
     which = preference(rule, before)
     if before.value is None or now.value is None:
         return _without_value(task, before, now)
-    if pair.identical:
+    if pair.identical and not _is_judged(name):
         return _finding(task, "pass", "the same tokens for every prompt", baseline=before.value, value=now.value)
     shared, b_PK, a_PK = shared_rows(pair, name)
     if not shared:
@@ -131,6 +131,12 @@ def _look(task: Task, clusters: Mapping[str, str]) -> Finding | Tested:
         return _finding(task, "cannot tell", estimate.reason, n=len(shared), **values)
     margin = allowed_worsening(rule, before, draws=not pair.baseline.is_search)
     return Tested(task=task, preference=which, margin=margin, estimate=estimate, **values)
+
+
+def _is_judged(name: str) -> bool:
+    """Whether references and a judge stand behind it, which may have changed where the texts have not."""
+    known = metric_named(name)
+    return known is not None and "judged" in known.needs
 
 
 def allowed_worsening(rule: Rule, baseline: BaselineMetric, *, draws: bool) -> float:

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from decodebench.errors import StoreError
-from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Timing
+from decodebench.records import (
+    CurvePoint,
+    Difference,
+    Generation,
+    Judgement,
+    Measurement,
+    Rank,
+    StoredPrompt,
+    Timing,
+)
 from decodebench.store import read_manifest, read_records
 
 
@@ -23,6 +32,8 @@ class Run:
     curves: tuple[CurvePoint, ...] = ()
     differences: tuple[Difference, ...] = ()
     ranking: tuple[Rank, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    prompts: tuple[StoredPrompt, ...] = ()
 
     @property
     def errors(self) -> dict[str, str]:
@@ -51,10 +62,13 @@ def load(run_dir: Path) -> Run:
         curves=tuple(read_records(run_dir / "curves.parquet", CurvePoint, optional=True)),
         differences=tuple(read_records(run_dir / "differences.parquet", Difference, optional=True)),
         ranking=tuple(read_records(run_dir / "ranking.parquet", Rank, optional=True)),
+        judgements=tuple(read_records(run_dir / "judgements.parquet", Judgement, optional=True)),
+        prompts=tuple(read_records(run_dir / "prompts.parquet", StoredPrompt, optional=True)),
     )
     _check_cells("generations.parquet", (each.cell for each in run.generations), cells)
     cells |= {str(entry["id"]) for entry in manifest.get("references") or ()}
     _check_cells("references.parquet", (each.cell for each in run.references), cells)
+    _check_cells("judgements.parquet", (each.cell for each in run.judgements), cells)
     _check_cells("measurements.parquet", (each.cell for each in run.measurements), cells)
     return run
 

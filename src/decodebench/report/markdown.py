@@ -6,6 +6,7 @@ from html import escape
 from tabulate import tabulate
 
 from decodebench.errors import one_line
+from decodebench.records import Generation
 from decodebench.report import summary
 from decodebench.report.claims import Claim, Claims, claims
 from decodebench.report.comparison import Comparison, Metric, Row
@@ -90,20 +91,25 @@ def _texts(prompts: Sequence[PromptTexts]) -> Iterator[str]:
     yield "## Texts"
     yield "Each text continues its prompt. ↵: a newline at its end; cut: by the limit of length; ended: by itself."
     for number, prompt in enumerate(prompts):
-        name = f"{prompt.prompts} · {prompt.prompt_id}"
         if number < OPEN_PROMPTS:
-            yield f"### {markdown_inline(name)}"
+            yield f"### {markdown_inline(prompt.title)}"
             yield from _texts_of(prompt)
         else:
-            yield from _folded(name, _texts_of(prompt))
+            yield from _folded(prompt.title, _texts_of(prompt))
 
 
 def _texts_of(prompt: PromptTexts) -> Iterator[str]:
     yield markdown_fence(prompt.prompt)
+    if prompt.accepted:
+        yield markdown_inline(prompt.accepted)
+
+    def facts_of(text: Generation) -> str:
+        return " · ".join(filter(None, (facts(text), markdown_inline(prompt.said(text)))))
+
     for row, texts in prompt.columns:
-        yield f"**{markdown_inline(row.label)}** · {facts(texts[0])}"
+        yield f"**{markdown_inline(row.label)}** · {facts_of(texts[0])}"
         yield markdown_fence(texts[0].text)
-        others = [block for text in texts[1:] for block in (facts(text), markdown_fence(text.text))]
+        others = [block for text in texts[1:] for block in (facts_of(text), markdown_fence(text.text))]
         if others:
             yield from _folded(f"{row.label}: {more(texts)}", others)
 

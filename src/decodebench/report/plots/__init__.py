@@ -1,4 +1,5 @@
-"""The plots of a run: repetition against diversity, quality against latency, curves, each metric by strategy."""
+"""The plots of a run: a task against the number of samples, repetition against diversity, quality against latency,
+curves, each metric by strategy."""
 
 from collections.abc import Sequence
 
@@ -6,6 +7,7 @@ from decodebench.records import CurvePoint
 from decodebench.report.comparison import Comparison
 from decodebench.report.plots.curves import curve_plot
 from decodebench.report.plots.drawing import LeftOut, Plot, plot_style
+from decodebench.report.plots.over_k import over_k_plot
 from decodebench.report.plots.panels import metric_panels
 from decodebench.report.plots.scatter import scatter_plot
 
@@ -13,9 +15,11 @@ __all__ = ["LeftOut", "Plot", "draw_all"]
 
 
 def draw_all(comparison: Comparison, curves: Sequence[CurvePoint] = ()) -> tuple[Plot | LeftOut, ...]:
-    """Every plot of the report, in its order."""
+    """Every plot of the report, in its order; that of a task where there is one."""
+    judged = any(metric.group == "task" for metric in comparison.metrics)
     with plot_style():
         return (
+            *([over_k_plot(comparison, curves)] if judged else []),
             scatter_plot(
                 comparison,
                 name="repetition_diversity",
