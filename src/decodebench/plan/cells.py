@@ -146,7 +146,9 @@ def _rule_told(strategy: Strategy, node: Mapping[str, Any]) -> dict[str, Any]:
     """What of a strategy's yaml changes the tokens of a text. How many independent samples there are does not: one more
     is one more text. The texts of a search are ranks of one request, which their number belongs to."""
     independent = not strategy.is_search and strategy.returns == 1 and strategy.samples == node.get(_COUNT)
-    return {key: value for key, value in node.items() if key != "name" and not (independent and key == _COUNT)}
+    untold = {"name", *((_COUNT,) if independent else ())}
+    untold |= {key for key in ("stop", "stop_keep") if not node.get(key)}  # so that older cells keep their ids
+    return {key: value for key, value in node.items() if key not in untold}
 
 
 def model_told(model: ModelConfig) -> dict[str, Any]:
