@@ -164,7 +164,7 @@ def stops_of(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> dict[str, l
     found: dict[str, list[str]] = {}
     for ids in texts:
         for kind, text in reversed([*candidates(loaded, ids)]):
-            if text and "\ufffd" not in text and not any(text in one or one in text for one in SHOWN):
+            if text and not set(text) & set("\ufffd<>") and not any(text in special for special in SHOWN):
                 found.setdefault(kind, []).append(text)
     spanning = found.get("spans tokens", [])
     overlapping = [two for one in spanning for two in spanning if one[-1:] == two[:1] and one != two][:1]
@@ -278,3 +278,139 @@ def test_searches_return_what_generate_returns(tiny: LoadedModel) -> None:
                     assert list(one.token_ids) == other[: len(one.token_ids)], (name, prompt, stop)
                     assert set(other[len(one.token_ids) :]) <= {tiny.pad_id}
     assert count > len(SEARCHES) * len(names)
+
+
+# --- several tokens at a time -----------------------------------------------------------------------------------------
+
+
+def drafted(loaded: LoadedModel, strategy: Strategy, stop: Sequence[str], prompts: Sequence[str]) -> dict[str, Outcome]:
+    facts = facts_of(loaded.model, loaded.tokenizer, (EOS_ID,), stop=stop)
+    ready = {"x": fitted(replace(strategy, stop=list(stop)), loaded, facts)}
+    ids = {name: encode(loaded, PROMPTS[name]) for name in prompts}
+    done: dict[str, Outcome] = {}
+
+    def failure(cell: str, why: str) -> None:
+        raise AssertionError(f"{cell}: {why}")
+
+    requests = requests_of(ready, ids, limit=LIMIT, eos_ids=(EOS_ID,), facts=facts)
+    decode_alone(
+        requests, loaded, sink=lambda found: done.update({o.request.prompt_id: o for o in found}), failure=failure
+    )
+    return done
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+def test_several_tokens_at_a_time_write_what_greedy_writes(
+    arch: str, tiny_models: dict[str, LoadedModel], tiny_dirs: dict[str, Any]
+) -> None:
+    """With the model as its own draft a string ends in the middle of what one pass checks: the rest does not come.
+
+    `generate` looks at the last token of a pass alone; its texts are ours where it stops, and go on elsewhere.
+    """
+    loaded, names = tiny_models[arch], ("ko", "en")
+    free = outcomes(loaded, {"greedy": Greedy()}, prompts=names)
+    sets = stops_of(loaded, [outcome.token_ids for outcome in free.values()])
+    inside = same = 0
+    for stop in sets.values():
+        wanted = outcomes(loaded, {"greedy": Greedy()}, stop, prompts=names)
+        for strategy in (PromptLookup(), Assisted(draft=str(tiny_dirs[arch]), num_assistant_tokens=4)):
+            found = drafted(loaded, strategy, stop, names)
+            for name in names:
+                outcome, greedy = found[name], wanted["greedy", name, 0, 0]
+                assert outcome.token_ids == greedy.token_ids
+                assert as_text(outcome) == as_text(greedy)
+                assert outcome.token_logprobs == pytest.approx(greedy.token_logprobs, abs=1e-4)
+                assert outcome.drafting is not None
+                accepted, delivered = outcome.drafting.accepted_tokens, len(outcome.token_ids)
+                assert accepted <= delivered <= accepted + outcome.drafting.target_forwards
+                inside += delivered < accepted + outcome.drafting.target_forwards
+                if isinstance(strategy, PromptLookup):
+                    (theirs,) = by_generate(loaded, replace(strategy, stop=stop), outcome.request.prompt_ids)
+                    assert theirs[:delivered] == list(outcome.token_ids)
+                    same += len(theirs) == delivered
+    assert inside > 0
+    assert same > 0
+
+
+# --- every strategy, any batch ----------------------------------------------------------------------------------------
+
+OTHERS: dict[str, Strategy] = {
+    "sample": Sample(num_return_sequences=2),
+    "diverse": DiverseBeam(num_beams=4, num_beam_groups=2, num_return_sequences=4),
+    "stochastic": StochasticBeam(num_beams=3),
+    "constrained": ConstrainedBeam(num_beams=3, num_return_sequences=3, force_words=["a"]),
+    "contrastive": ContrastiveSearch(top_k=3),
+    "best": BestOfN(n=3),
+    "guided": Beam(num_beams=3, num_return_sequences=3, guidance_scale=1.5),
+}
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma3"])
+def test_texts_are_the_same_alone_and_packed_and_go_nowhere_behind_a_string(
+    arch: str, tiny_models: dict[str, LoadedModel]
+) -> None:
+    """Also of strategies that transformers lacks: a stop string ends each text at its first place."""
+    loaded, stop, names = tiny_models[arch], ["e", "\n", "니"], ("ko", "en")
+    packed = outcomes(loaded, OTHERS, stop, prompts=names)
+    ended = set()
+    for key, outcome in packed.items():
+        found = outcome.request.facts.stops.find(outcome.request.prompt_ids, outcome.token_ids)
+        assert found is None or found.last == len(outcome.token_ids) - 1, key
+        ended |= {key[0]} if found else set()
+        assert not any(text in as_text(outcome) for text in stop)
+    assert ended == {*OTHERS}
+    for name in names:
+        for max_rows in (1, 7)[: 1 + (name == "ko")]:
+            alone = outcomes(loaded, OTHERS, stop, prompts=[name], max_rows=max_rows)
+            for key, outcome in alone.items():
+                assert outcome.token_ids == packed[key].token_ids, key
+                assert outcome.score == pytest.approx(packed[key].score, abs=1e-4)
+
+
+def test_a_forced_word_comes_before_the_text_may_end(tiny_models: dict[str, LoadedModel]) -> None:
+    """As in front of an end token; a word that no text could have is an error."""
+    loaded = tiny_models["llama"]
+    rule = ConstrainedBeam(num_beams=3, num_return_sequences=3, force_words=["do"])
+    found = outcomes(loaded, {"x": rule}, ["e", "\n"], prompts=["en", "ko"])
+    assert all("do" in as_text(outcome) for outcome in found.values() if len(outcome.token_ids) < LIMIT)
+    with pytest.raises(
+        ConfigError, match=r"^strategy.force_words=\['a.b'\]: allowed is texts without a strategy.stop "
+    ):
+        ConstrainedBeam(force_words=["a.b"], stop=["."])
+    assert ConstrainedBeam(force_words=["ab."], stop=["."]).stop == (".",)
+
+
+def test_the_least_length_holds_for_end_tokens_alone(tiny_models: dict[str, LoadedModel]) -> None:
+    """As in `generate`."""
+    loaded = tiny_models["llama"]
+    free = outcomes(loaded, {"greedy": Greedy(min_new_tokens=12)}, prompts=["en"])["greedy", "en", 0, 0]
+    stop = [next(letter for letter in as_text(free)[2:] if letter != "\ufffd")]
+    strategy = Greedy(min_new_tokens=12)
+    outcome = outcomes(loaded, {"greedy": strategy}, stop, prompts=["en"])["greedy", "en", 0, 0]
+    (theirs,) = by_generate(loaded, replace(strategy, stop=stop), outcome.request.prompt_ids)
+    assert list(outcome.token_ids) == theirs
+    assert len(theirs) < 12
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("numbers", "error"),
+    [
+        ({"stop": ["a", ""]}, "strategy.stop: entry 2 of 2 is ''; allowed are texts that are not empty"),
+        ({"stop": [7]}, "strategy.stop: entry 1 of 1 is 7; allowed are texts that are not empty"),
+        ({"stop": ["a", "a"]}, r"strategy.stop=\['a', 'a'\]: allowed is a list of different texts, or null \(none\)"),
+        ({"stop": "a"}, r"strategy.stop=a: allowed is a list of different texts, or null \(none\)"),
+        ({"stop": ["\udcff"]}, r"strategy.stop=\['\\udcff'\]: allowed is a list of different texts, or null \(none\)"),
+        ({"stop_keep": True}, r"strategy.stop_keep=True: allowed is false with strategy.stop=null \(it would have no"),
+    ],
+)
+def test_bad_input_is_one_line(numbers: dict[str, Any], error: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{error}") as raised:
+        Greedy(**numbers)
+    assert "\n" not in str(raised.value)
+
+
+def test_no_strings_are_none() -> None:
+    assert Greedy(stop=[]) == Greedy(stop=None) == Greedy()

@@ -207,6 +207,12 @@ def _label(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], keys: Se
 def _short(value: Any) -> str:
     """A value on one line, as the command line would say it."""
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_short, value)) + "]"
+        return "[" + ",".join(map(_entry, value)) + "]"
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return " ".join(text.split())
+
+
+def _entry(value: Any) -> str:
+    """An entry of a list; a text with white space that one line would lose is quoted: "\\n" is another than "\\n\\n"."""
+    shown = _short(value)
+    return shown if not isinstance(value, str) or shown == value else json.dumps(value, ensure_ascii=False)
