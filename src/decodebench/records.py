@@ -73,8 +73,8 @@ class Generation:
     elsewhere. `prompt_ids_sha256` tells the token ids apart that were fed as the prompt (`models.ids_sha256`); None for
     texts that were given without tokens, and in runs from before there was this column.
 
-    A text that a stop string ended (`finish_reason` "stop") keeps all tokens up to the one that completes the string, as
-    another keeps its EOS: they were computed and delivered, and have log-probs. `text` ends before the string (with
+    A text that a stop string ended (`finish_reason` "stop") keeps all tokens up to the one that completes the string,
+    as another keeps its EOS: they were computed and delivered, and have log-probs. `text` ends before the string (with
     `stop_keep` behind it), and `content_tokens` says how many of the tokens have a part in it; a token in which the
     string begins has one. None of other texts.
 

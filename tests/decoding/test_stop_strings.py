@@ -36,7 +36,7 @@ def key(text: Generation) -> tuple[str, str, int]:
 
 
 def test_what_is_stored_and_read(good: list[str], tiny_dirs: dict[str, Path]) -> None:
-    """The tokens of the string are delivered, computed and have log-probs; they are no content, and kept only on wish."""
+    """The string's tokens are delivered, computed and have log-probs; they are content only where it is kept."""
     grid = ["strategy=greedy,beam,sample,prompt_lookup,contrastive_search", "strategy.stop_keep=false,true"]
     done = launch(*good, "-m", *grid, STOP, "scorer.id=self")
     assert done.code == 0, done.err

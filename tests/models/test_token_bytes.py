@@ -1,4 +1,4 @@
-"""The bytes of tokens: tokenizers of every kind, against what they decode, and one line for those that do not add up."""
+"""The bytes of tokens: of tokenizers of every kind, and one line for those whose tokens do not add up."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -27,16 +27,18 @@ def llama(*more: Any) -> Any:
 
 
 PIECES = [*WORDS, "▁the", "▁", "<0xEA>", "<0x0A>", "<s>"]
+SPELLED = [*(word.encode() for word in WORDS), b" the", b" ", b"\xea", b"\n", b"<s>"]
+LEVELS = ["a", "Ġthe", "ê°", "ģ", "Ċ", "日"]
 
 
 @pytest.mark.parametrize(
     ("vocabulary", "decoder", "wanted"),
     [
-        (PIECES, llama(), [*(w.encode() for w in WORDS), b" the", b" ", b"\xea", b"\n", b"<s>"]),
-        (PIECES, llama(decoders.Strip(" ", 1, 0)), [*(w.encode() for w in WORDS), b" the", b" ", b"\xea", b"\n", b"<s>"]),
+        (PIECES, llama(), SPELLED),
+        (PIECES, llama(decoders.Strip(" ", 1, 0)), SPELLED),
         (["a", "##a", "the", "##b", "."], decoders.WordPiece(cleanup=False), [b" a", b"a", b" the", b"b", b" ."]),
         (["a", "b", "a</w>", "the</w>"], decoders.BPEDecoder(), [b"a", b"b", b"a ", b"the "]),
-        (["a", "Ġthe", "ê°", "ģ", "Ċ", "日"], decoders.ByteLevel(), [b"a", b" the", b"\xea\xb0", b"\x81", b"\n", "日".encode()]),
+        (LEVELS, decoders.ByteLevel(), [b"a", b" the", b"\xea\xb0", b"\x81", b"\n", "日".encode()]),
         (["a", "▁the", "b"], decoders.Metaspace(), [b"a", b" the", b"b"]),
     ],
 )  # fmt: skip

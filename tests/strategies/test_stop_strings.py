@@ -1,4 +1,4 @@
-"""Stop strings: the automaton by hand and against a plain search, texts against a slow oracle and against `generate`."""
+"""Stop strings: the automaton against a plain search, texts against a slow oracle and against `generate`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -160,7 +160,7 @@ def candidates(loaded: LoadedModel, ids: Sequence[int]) -> Iterator[tuple[str, s
 
 
 def stops_of(loaded: LoadedModel, texts: Sequence[Sequence[int]]) -> dict[str, list[str]]:
-    """Strings of each kind that texts have, without characters that are cut, late ones first: texts go on for a while."""
+    """Strings of each kind that texts have, late ones first: texts go on for a while."""
     found: dict[str, list[str]] = {}
     for ids in texts:
         for kind, text in reversed([*candidates(loaded, ids)]):

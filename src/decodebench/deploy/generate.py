@@ -138,8 +138,8 @@ def custom_generate(
     its own. Of the generation config only end, pad and suppressed tokens are read; lengths, penalties and the number of
     texts are the strategy's, and logits processors are left out. `tokenizer` is for strategies that read text,
     `second_model` for those that name one (the model itself, with the same tokens). For timing, `new_tokens` makes
-    exactly so many, without an end token or a stop string, and `first_token` is called when a first token is chosen. The callable raises
-    ConfigError for stopping criteria of the caller, and what decoding raises.
+    exactly so many, without an end token or a stop string, and `first_token` is called when a first token is chosen.
+    The callable raises ConfigError for stopping criteria of the caller, and what decoding raises.
     """
     _check_callable(strategy, second_model)
 

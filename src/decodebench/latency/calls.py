@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def timed_calls(prepared: Prepared, config: LatencyConfig, loaded: LoadedModel) -> list[TimedCall]:
-    """What is timed of a cell: its strategy on its first prompts, without an EOS or a stop string that would end a text early."""
+    """What is timed of a cell: its strategy on its first prompts, without EOS or stop strings: no text ends early."""
     cell, strategy = prepared.job.cell, prepared.job.strategy
     fields_ = generation_config_fields(
         strategy,

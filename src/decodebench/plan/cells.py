@@ -213,6 +213,6 @@ def _short(value: Any) -> str:
 
 
 def _entry(value: Any) -> str:
-    """An entry of a list; a text with white space that one line would lose is quoted: "\\n" is another than "\\n\\n"."""
+    """An entry of a list; a text whose white space one line would lose is quoted."""
     shown = _short(value)
     return shown if not isinstance(value, str) or shown == value else json.dumps(value, ensure_ascii=False)

@@ -121,7 +121,10 @@ def _read(
 
 
 def _own_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
-    """What was fed and delivered while decoding, the EOS or stop string included. Raises PromptError where that cannot be told."""
+    """What was fed and delivered while decoding, with the EOS or stop string at its end.
+
+    Raises PromptError where that cannot be told.
+    """
     prompt_ids = cache(lambda text: prompt_tokens(loaded, text, place.template, place.date))
     others = [g.prompt_id for g in texts if g.prompt_ids_sha256 not in (None, ids_sha256(prompt_ids(g.prompt)))]
     if others:

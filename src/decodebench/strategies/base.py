@@ -25,8 +25,9 @@ class Strategy(Penalties, ABC):
 
     `max_new_tokens` and `max_total_tokens` (unpadded prompt + new) bound the length, the smaller one holds. `eos` is
     "model" (the model's own end tokens), "none" (never stop early) or a list of token ids. A text ends before the first
-    of the `stop` strings too, with `stop_keep` behind it. The penalties are transformers' (docs/strategies.md). With a `guidance_scale` other than 1 the scores are guided before all of them
-    (`strategies.guidance`), away from what the model says without the prompt, or after the `negative_prompt`.
+    of the `stop` strings too, with `stop_keep` behind it. The penalties are transformers' (docs/strategies.md). With a
+    `guidance_scale` other than 1 the scores are guided before all of them (`strategies.guidance`), away from what the
+    model says without the prompt, or after the `negative_prompt`.
     """
 
     max_new_tokens: int | None = 64

@@ -27,7 +27,8 @@ class ConstrainedBeam(Beam):
     begun at its end. Candidates are the best continuations of all beams, the next token of each missing word in every
     beam, and the best token of every beam. The num_beams places are shared out evenly among banks, one for each number
     of tokens met; the highest bank gets what is left over, and places for which a bank has no candidates go to the next
-    lower one (from the lowest to the highest). A text ends at an end token, or with a stop string, only when it has all words.
+    lower one (from the lowest to the highest). A text ends at an end token, or with a stop string, only when it has all
+    words.
 
     Beyond the paper, a candidate that leaves fewer tokens up to the limit than its missing words need comes after all
     others. So texts have all words wherever limit and penalties leave room. Where they do not, texts that lack words

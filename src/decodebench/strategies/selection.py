@@ -147,11 +147,11 @@ class SelfConsistency(Selection):
 class MBR(Selection):
     """Minimum Bayes risk: the sample that is most like the other n - 1, on average (the score).
 
-    Source: Kumar and Byrne 2004; over samples, Eikema and Aziz 2020; of language models, Suzgun et al. 2023.
-    `utility`, with the sample as hypothesis and each other one as pseudo-reference: chrf (sacrebleu, 0 to 100),
-    ngram_f1 (of token n-grams up to `ngram`; null: 2), or embedding (cosine of the means of the model's last hidden
-    states at the tokens of the text that it has read, which is all but the last). What ended the text (end token, stop string) is no part of it.
-    Equal means go to the first sample.
+    Source: Kumar and Byrne 2004; over samples, Eikema and Aziz 2020; of language models, Suzgun et al. 2023. `utility`,
+    with the sample as hypothesis and each other one as pseudo-reference: chrf (sacrebleu, 0 to 100), ngram_f1 (of token
+    n-grams up to `ngram`; null: 2), or embedding (cosine of the means of the model's last hidden states at the tokens
+    of the text that it has read, which is all but the last). What ended the text (end token, stop string) is no part of
+    it. Equal means go to the first sample.
     """
 
     utility: str = "chrf"

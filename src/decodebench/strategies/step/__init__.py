@@ -1,7 +1,8 @@
 """What a strategy sees and answers at one step. In: the engine's logits and texts. Out: a `View`, answered by `Moves`.
 
-`view` is both of them; `stops` finds stop strings in tokens, `endings` says how a text ended and what of it is text; `scores` are logits with their sums and largest values, each computed once; `draws` random
-numbers computed from (seed, prompt, sample, step, token); `waits` questions to a device without waiting for it.
+`view` is both of them; `stops` finds stop strings in tokens, `endings` says how a text ended and what of it is text;
+`scores` are logits with their sums and largest values, each computed once; `draws` random numbers computed from (seed,
+prompt, sample, step, token); `waits` questions to a device without waiting for it.
 """
 
 from decodebench.strategies.step.draws import Draws, row_words, stream_key

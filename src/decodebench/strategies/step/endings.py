@@ -44,7 +44,7 @@ def _in_front(facts: ModelFacts, ids: Sequence[int], match: Match) -> str:
     Taken from the text with the token in which the string begins: tokens alone may lack the space before the next one.
     """
     stops = facts.stops
-    if match.first == 0 and match.offset == 0 or stops is None:
+    if (match.first == 0 and match.offset == 0) or stops is None:
         return ""
     shorter, longer = (facts.decode(ids[:end]) for end in (match.first, match.first + 1))
     behind = stops.token_bytes[ids[match.first]][match.offset :].decode(errors="replace")

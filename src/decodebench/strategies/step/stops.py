@@ -80,10 +80,10 @@ class StopStrings:
         state, last = self.walk(self.after_prompt(prompt_ids), ids)
         if last is None:
             return None
-        for end, byte in enumerate(self.token_bytes[ids[last]], start=1):
-            state = int(self._next_SX[state, byte])
-            if stop := self._complete[state]:
-                break
+        own, end = self.token_bytes[ids[last]], 0
+        while not (stop := self._complete[state]) or not end:  # a string that ended in the prompt is not this one
+            state = int(self._next_SX[state, own[end]])
+            end += 1
         first, offset = last, end - len(stop.encode())
         while offset < 0 < first:
             first -= 1

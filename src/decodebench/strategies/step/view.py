@@ -31,8 +31,9 @@ class ModelFacts:
 
     `layers` is the index of the last hidden state (0: the embeddings); `tied` says whether the output head is the
     embedding. `masked_ids` are never to be chosen, whatever the strategy (`model.mask_unused`). `stops` are the cell's
-    stop strings, which `stop_keep` leaves in the text. `encode` gives the ids of a text without special tokens, `encode_prompt` those of a text that is fed as prompts are (special tokens, the
-    cell's template), `decode` the text of ids.
+    stop strings, which `stop_keep` leaves in the text. `encode` gives the ids of a text without special tokens,
+    `encode_prompt` those of a text that is fed as prompts are (special tokens, the cell's template), `decode` the text
+    of ids.
     """
 
     vocabulary: int
@@ -52,10 +53,10 @@ class View:
     """One step of one strategy: B = requests x rows per request, request-major.
 
     `scores` are the raw logits of all physical rows, shared by all strategies; a row of the view reads them at
-    `physical_B`. Rows that were not fed since the last step have none: a strategy must not read theirs.
-    `prefix_BL` holds prompt and emitted tokens, left-aligned, `EMPTY` behind `length_B`; `logprob_BL` has the raw
-    log-prob of each emitted token at the same place (NaN elsewhere). `stop_B` is how much of a stop string each text ends
-    with (`StopStrings`; 0 without them).
+    `physical_B`. Rows that were not fed since the last step have none: a strategy must not read theirs. `prefix_BL`
+    holds prompt and emitted tokens, left-aligned, `EMPTY` behind `length_B`; `logprob_BL` has the raw log-prob of each
+    emitted token at the same place (NaN elsewhere). `stop_B` is how much of a stop string each text ends with
+    (`StopStrings`; 0 without them).
     """
 
     scores: Scores
