@@ -74,9 +74,9 @@ def token_bytes(tokenizer: Any, vocabulary: int) -> tuple[bytes, ...]:
 
 def _decoder(tokenizer: Any) -> Callable[[str], bytes] | None:
     """What a decoder makes of the name of a token, where it looks at nothing else; None for decoders not known here."""
-    decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
+    decoder: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
     try:
-        state = json.loads(decoder.__getstate__())  # type: ignore[union-attr]
+        state = json.loads(decoder.__getstate__())
     except (AttributeError, TypeError, ValueError):
         return None
     parts = state["decoders"] if state["type"] == "Sequence" else [state]
