@@ -10,7 +10,7 @@ from typing import Any, Literal
 SCHEMA_VERSION = 1
 """Version of the columns of generations, measurements and latency, and of manifest.json (docs/run_folder.md)."""
 
-FinishReason = Literal["eos", "length", "end"]
+FinishReason = Literal["eos", "stop", "length", "end"]
 Direction = Literal["higher", "lower", "none"]
 Verdict = Literal["better", "worse", "higher", "lower", "indistinguishable", "cannot tell"]
 
@@ -107,6 +107,11 @@ class Generation:
     elsewhere. `prompt_ids_sha256` tells the token ids apart that were fed as the prompt (`models.ids_sha256`); None for
     texts that were given without tokens, and in runs from before there was this column.
 
+    A text that a stop string ended (`finish_reason` "stop") keeps all tokens up to the one that completes the string,
+    as another keeps its EOS: they were computed and delivered, and have log-probs. `text` ends before the string (with
+    `stop_keep` behind it), and `content_tokens` says how many of the tokens have a part in it; a token in which the
+    string begins has one. None of other texts.
+
     `finish_reason` "end" is that of a text that was given, not generated: a human continuation, or a text of a file.
     Such a text may have no tokens, or tokens without log-probs.
     """
@@ -131,10 +136,13 @@ class Generation:
     accepted_tokens: int | None = None
     token_margins: tuple[float, ...] | None = None
     prompt_ids_sha256: str | None = None
+    content_tokens: int | None = None
 
     @property
     def content_ids(self) -> tuple[int, ...]:
-        """The delivered tokens without the EOS that ended the text."""
+        """The delivered tokens without the EOS, or the stop string, that ended the text."""
+        if self.content_tokens is not None:
+            return self.token_ids[: self.content_tokens]
         return self.token_ids[:-1] if self.finish_reason == "eos" else self.token_ids
 
 

@@ -190,7 +190,7 @@ def test_the_head_runs_apart_on_a_device_without_a_number(gpu) -> None:
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_scorer_reads_there_what_it_reads_on_a_cpu(gpu, tiny_models: dict[str, LoadedModel], arch: str) -> None:
-    items = [item([7, 30, 12, 1], [3, 40, 41, 42], prompt_id="ended", ended=True), item([9], [5], prompt_id="short")]
+    items = [item([7, 30, 12, 1], [3, 40, 41, 42], prompt_id="ended", ending=1), item([9], [5], prompt_id="short")]
     loaded = tiny_models[arch]
     here = list(read_texts(loaded, items, scorer="self"))
     there = replace(loaded, model=gpu.put(deepcopy(loaded.model)), device=CUDA)

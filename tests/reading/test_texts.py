@@ -21,7 +21,7 @@ from plain_reading import CLOSE, assert_same, item, plainly
 from tiny import BOS_ID, CONTEXT_LENGTH, EOS_ID
 
 MIXED = (
-    item([7, 30, 12, EOS_ID], [BOS_ID, 40, 41, 42], prompt_id="ended", ended=True),
+    item([7, 30, 12, EOS_ID], [BOS_ID, 40, 41, 42], prompt_id="ended", ending=1),
     item([9], [BOS_ID, 3], prompt_id="one token"),
     item(range(20, 70), [BOS_ID, *range(100, 130)], prompt_id="long"),
     item([60, 61, 62], [44], prompt_id="no bos"),
@@ -154,12 +154,12 @@ def test_a_gpu_reads_the_same(tiny: LoadedModel) -> None:
 
 
 def test_an_end_is_scored_but_is_no_part_of_the_embedding(tiny: LoadedModel) -> None:
-    ended = item([7, 30, EOS_ID], ended=True)
+    ended = item([7, 30, EOS_ID], ending=1)
     found, cut = read(tiny, [ended])["p"], read(tiny, [item([7, 30])])["p"]
     assert found.token_ids == (7, 30, EOS_ID)
     assert found.token_logprobs[:2] == pytest.approx(cut.token_logprobs, **CLOSE)
     assert found.embedding == pytest.approx(cut.embedding, **CLOSE)
-    alone = read(tiny, [item([EOS_ID], ended=True)])["p"]
+    alone = read(tiny, [item([EOS_ID], ending=1)])["p"]
     assert (len(alone.token_logprobs), alone.embedding) == (1, ())
 
 

@@ -64,10 +64,10 @@ class Contrastive(Strategy):
         chosen_R1 = self._choose(view, state, hidden_RKH)[:, None]
         token_R1 = candidate_RK.gather(1, chosen_R1)  # EMPTY at a request's first step: nothing was fed yet
         new_R1 = view.new_B.view(requests, k)[:, :1]
-        ended_R1 = (token_R1 != EMPTY) & view.ends(token_R1, new_R1 + 1, view.limit_B.view(requests, k)[:, :1])
+        at = torch.arange(requests)
+        ended_R1 = view.ends(token_R1, at[:, None] * k)
 
         history = state["history"].clone()
-        at = torch.arange(requests)
         history[at, new_R1[:, 0].clamp_max(self.max_new_tokens - 1)] = hidden_RKH[at, chosen_R1[:, 0]]
 
         parent_R1 = at[:, None] * k + chosen_R1
@@ -209,7 +209,7 @@ class Guided(Strategy):
         with_prompt, without = logprob_RCV[:, 0], logprob_RCV[:, 1]
         token_R = (without + self.scale * (with_prompt - without)).argmax(-1)
         token_B = token_R.repeat_interleave(2)
-        ended_B = view.ends(token_B, view.new_B + 1, view.limit_B)
+        ended_B = view.ends(token_B, torch.arange(len(token_B), device=view.device))
         return Moves(parent_B=torch.arange(len(token_B)), emit_B=token_B, feed_B=torch.where(ended_B, EMPTY, token_B))
 
     def generation_config(self) -> dict[str, Any]:
@@ -269,7 +269,7 @@ class Counting(Strategy):
         return Moves(
             parent_B=torch.arange(len(token_B)),
             emit_B=token_B,
-            feed_B=torch.where(view.ends(token_B, view.new_B + 1, view.limit_B), EMPTY, token_B),
+            feed_B=torch.where(view.ends(token_B, torch.arange(len(token_B), device=view.device)), EMPTY, token_B),
             state={"next_B": token_B + 1, "steps_R": state["steps_R"] + 1},
         )
 

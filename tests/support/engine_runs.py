@@ -128,6 +128,7 @@ def view_of(
         length_B=length_B,
         prompt_length_B=torch.full((rows,), prompt_length),
         limit_B=torch.full((rows,), limit),
+        stop_B=torch.zeros(rows, dtype=torch.int64),
         eos_ids=torch.tensor(list(eos_ids), dtype=torch.int64),
         draws=Draws(
             torch.tensor([stream_key(seed, (0,))]).expand(rows, 2), torch.arange(rows), length_B - prompt_length

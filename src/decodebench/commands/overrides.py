@@ -20,7 +20,7 @@ _NAMED = (*GROUPS, "experiment")
 """The keys whose value is the name of a yaml."""
 _LINES = {
     *("prompts.template", "task.after"),
-    *(f"strategy.{name}" for name in ("negative_prompt", "bad_words", "force_words", "dry_sequence_breakers")),
+    *(f"strategy.{name}" for name in ("negative_prompt", "stop", "bad_words", "force_words", "dry_sequence_breakers")),
 }
 """Texts in which a line break may stand: on a command line as \\n."""
 _ONE_TEXT = ("task.pattern", "task.after")

@@ -13,10 +13,11 @@ from decodebench.decoding.requests import Prepared
 from decodebench.decoding.solo import decode_alone
 from decodebench.engine import Decoder, Forward, Outcome, Request, Room, choose_rows, make_paired, room
 from decodebench.errors import DecodebenchError, NoMemoryError, StoreError, guarded, some
-from decodebench.models import LoadedModel, decode, free_bytes, ids_sha256, load_second, peak_memory, vocabulary
+from decodebench.models import LoadedModel, free_bytes, ids_sha256, load_second, peak_memory, vocabulary
 from decodebench.plan import EngineConfig
 from decodebench.records import Counts, Generation
 from decodebench.store import RunStore
+from decodebench.strategies.step import ending, text_of
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +212,7 @@ class _Decoding:
         self.failure(cell, why)
 
     def _sink(self, outcomes: Sequence[Outcome]) -> None:
-        self.store.append([_generation(o, self.cells[o.request.cell], self.loaded) for o in outcomes])
+        self.store.append([_generation(o, self.cells[o.request.cell]) for o in outcomes])
         alone = sum(outcome.computed_tokens for outcome in outcomes)
         self.done = replace(
             self.done,
@@ -258,11 +259,10 @@ def _spared(outcome: Outcome) -> int:
     return max(0, _expected(request) - (fed if request.strategy.packs else len(outcome.token_ids)))
 
 
-def _generation(outcome: Outcome, prepared: Prepared, loaded: LoadedModel) -> Generation:
+def _generation(outcome: Outcome, prepared: Prepared) -> Generation:
     job = prepared.job
     request = outcome.request
-    ended = bool(outcome.token_ids) and outcome.token_ids[-1] in request.facts.eos_ids
-    content = outcome.token_ids[:-1] if ended else outcome.token_ids
+    end = ending(request.facts, request.prompt_ids, outcome.token_ids)
     return Generation(
         cell=job.cell.id,
         model=job.cell.model,
@@ -271,15 +271,16 @@ def _generation(outcome: Outcome, prepared: Prepared, loaded: LoadedModel) -> Ge
         prompt_id=request.prompt_id,
         sample=request.sample * job.strategy.returns + outcome.rank,
         prompt=prepared.texts[request.prompt_id],
-        text=decode(loaded, content),
+        text=text_of(request.facts, outcome.token_ids, end),
         token_ids=outcome.token_ids,
         token_logprobs=outcome.token_logprobs,
-        finish_reason="eos" if ended else "length",
+        finish_reason=end.reason,
         delivered_tokens=len(outcome.token_ids),
         computed_tokens=outcome.computed_tokens,
         score=outcome.score,
         token_margins=outcome.token_margins,
         is_search=job.strategy.is_search,
         prompt_ids_sha256=ids_sha256(request.prompt_ids),
+        content_tokens=end.content if end.match else None,
         **({} if outcome.drafting is None else asdict(outcome.drafting)),
     )

@@ -44,7 +44,7 @@ class Prepared:
 
 def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
-    facts = model_facts(loaded, stop_ids(job, loaded))
+    facts = model_facts(loaded, stop_ids(job, loaded), job.strategy.stop, job.strategy.stop_keep)
     facts = replace(facts, encode_prompt=lambda text: encode(loaded, text, job.template, job.date))
     _check_date(job, loaded)
     if not job.strategy.packs:

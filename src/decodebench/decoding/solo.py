@@ -20,7 +20,7 @@ from decodebench.errors import ConfigError, DecodebenchError, ModelError, guarde
 from decodebench.models import LoadedModel, load_second, sharing_copy
 from decodebench.records import Counts, Drafting
 from decodebench.strategies import Assisted, Strategy
-from decodebench.strategies.step import ModelFacts, stream_key
+from decodebench.strategies.step import ModelFacts, StopStrings, stream_key
 
 
 def fitted(strategy: Strategy, loaded: LoadedModel, facts: ModelFacts) -> Strategy:
@@ -132,6 +132,8 @@ class _Watch:
     """What each forward pass was fed, and the length of prompt and text after it."""
 
     tick: Callable[[int], None]
+    stops: StopStrings | None
+    state: int
     fed: list[list[int]] = field(default_factory=list)
     lengths: list[int]
 
@@ -140,10 +142,14 @@ class _Watch:
         self.fed.append(named["input_ids"][0].tolist())
 
     def stopping(self, input_ids: Tensor, scores: Any, **named: Any) -> Tensor:
-        """Called by `generate` after each forward pass; never stops."""
-        self.tick(input_ids.shape[1] - self.lengths[-1])
+        """Called by `generate` after each forward pass; stops with a stop string, wherever in the new tokens it is."""
+        new = input_ids.shape[1] - self.lengths[-1]
+        self.tick(new)
         self.lengths.append(int(input_ids.shape[1]))
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        place = None
+        if self.stops is not None:
+            self.state, place = self.stops.walk(self.state, input_ids[0, -new:].tolist())
+        return torch.full((len(input_ids),), place is not None, device=input_ids.device)
 
     def drafting(self, sequence: Sequence[int]) -> Drafting:
         """What the passes came to. Each was fed what it did not know yet (the prompt, then one token), and a draft."""
@@ -162,7 +168,9 @@ class _Watch:
 def _decode(request: Request, loaded: LoadedModel, tick: Callable[[int], None]) -> Outcome:
     from transformers import StoppingCriteriaList
 
-    watch = _Watch(tick=tick, lengths=[len(request.prompt_ids)])
+    prompt_ids, stops = request.prompt_ids, request.facts.stops
+    state = stops.after_prompt(prompt_ids) if stops else 0
+    watch = _Watch(tick=tick, stops=stops, state=state, lengths=[len(prompt_ids)])
     fields = generation_config_fields(
         request.strategy,
         eos_ids=request.facts.eos_ids,
@@ -170,9 +178,10 @@ def _decode(request: Request, loaded: LoadedModel, tick: Callable[[int], None]) 
         limit=request.limit,
         facts=request.facts,
     )
-    fields |= {"return_dict_in_generate": True, "output_logits": True}
+    # transformers looks for stop strings at the last of the new tokens alone
+    fields |= {"return_dict_in_generate": True, "output_logits": True, "stop_strings": None}
     fields, named = generate_call(request.strategy, fields, loaded)
-    ids = torch.tensor([request.prompt_ids], device=loaded.device)
+    ids = torch.tensor([prompt_ids], device=loaded.device)
     hook = loaded.model.register_forward_pre_hook(watch.forward, with_kwargs=True)
     try:
         with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
@@ -186,16 +195,17 @@ def _decode(request: Request, loaded: LoadedModel, tick: Callable[[int], None]) 
             )
     finally:
         hook.remove()
-    sequence = out.sequences[0].tolist()
-    token_ids = tuple(sequence[len(request.prompt_ids) :])
+    token_ids = tuple(out.sequences[0].tolist()[len(prompt_ids) :])
+    if stops and (match := stops.find(prompt_ids, token_ids)):
+        token_ids = token_ids[: match.last + 1]  # what was checked along with it
     return Outcome(
         request=request,
         rank=0,
         token_ids=token_ids,
-        token_logprobs=_logprobs(out.logits, token_ids, request.prompt_id),
+        token_logprobs=_logprobs(out.logits[: len(token_ids)], token_ids, request.prompt_id),
         computed_tokens=sum(map(len, watch.fed)),
         score=None,
-        drafting=watch.drafting(sequence),
+        drafting=watch.drafting((*prompt_ids, *token_ids)),
     )
 
 

@@ -47,7 +47,7 @@ def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | 
     strategy = replace(build_strategy(node), eos=list(eos_ids) or "none")
     before = strategy.samples * strategy.returns
     strategy, returned = _returning(strategy, texts)
-    note = _note(cell, returned, before)
+    note = _note(cell, returned, before) + _ending_note(strategy)
     if not _fits_a_file(strategy):
         if folder is not None:
             raise ConfigError(
@@ -60,6 +60,8 @@ def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | 
     changes = {**lengths, "num_return_sequences": returned}
     if not known["do_sample"]:
         changes["top_k"] = 50  # transformers' own default: not read, and the only one that strict validation allows
+    if isinstance(strategy, Assisted):
+        changes["stop_strings"] = None  # `generate` would hand them to the draft, without the tokenizer that they need
     settings = generation_config({**known, **changes})
     _write(folder / FILE, settings.to_json_string(use_diff=False, ignore_metadata=True))
     return Export(lines=_loading(strategy, folder), file=folder / FILE, note=note)
@@ -100,19 +102,22 @@ def _fits_a_file(strategy: Strategy) -> bool:
 def _loading(strategy: Strategy, folder: Path) -> tuple[str, ...]:
     """The lines that use the file, with the second model of a strategy that drafts with one."""
     config = f"GenerationConfig.from_pretrained({str(folder)!r})"
-    draft = strategy.draft if isinstance(strategy, Assisted) else None
-    if draft is None:
-        return (
-            "from transformers import GenerationConfig",
-            f"model.generation_config = {config}",
-            "out = model.generate(**inputs)",
-        )
+    names, draft, named = ["GenerationConfig"], [], []
+    if isinstance(strategy, Assisted) and strategy.draft is not None:
+        names.insert(0, "AutoModelForCausalLM")
+        draft = [f"draft = {_SECOND.format(place=strategy.draft)}"]
+        draft.append(f"draft.generation_config = {config}")  # `generate` reads the size of a draft from there
+        named.append("assistant_model=draft")
+    if strategy.stop and isinstance(strategy, Assisted):
+        names.append("StopStringCriteria")
+        named.append(f"stopping_criteria=[StopStringCriteria(tokenizer, {list(strategy.stop)!r})]")
+    elif strategy.stop:
+        named.append("tokenizer=tokenizer")
     return (
-        "from transformers import AutoModelForCausalLM, GenerationConfig",
+        f"from transformers import {', '.join(names)}",
         f"model.generation_config = {config}",
-        f"draft = {_SECOND.format(place=draft)}",
-        f"draft.generation_config = {config}",  # `generate` reads the size of a draft from there
-        "out = model.generate(**inputs, assistant_model=draft)",
+        *draft,
+        f"out = model.generate({', '.join(['**inputs', *named])})",
     )
 
 
@@ -147,6 +152,14 @@ def _note(cell: Mapping[str, Any], texts: int, before: int) -> str:
     prepared = "" if template is None else f"; the run put its prompts through prompts.template={template!r}"
     returned = "" if texts == before else f"; one prompt gives {texts} of the {before} texts of the run"
     return f'inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left"){prepared}{returned}'
+
+
+def _ending_note(strategy: Strategy) -> str:
+    """What of stop strings is left to the user: what comes out are tokens."""
+    if not strategy.stop:
+        return ""
+    place = "behind" if strategy.stop_keep else "in front of"
+    return f"; out has the stop string, cut each text {place} its first one of {list(strategy.stop)!r}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -48,6 +48,7 @@ _OFF: dict[str, Any] = {
     "suppress_tokens": None,
     "min_length": 0,
     "renormalize_logits": False,
+    "stop_strings": None,
     "remove_invalid_values": False,
     "use_cache": True,
 }
@@ -102,6 +103,7 @@ def generation_config_fields(
             "max_new_tokens": limit,
             "min_new_tokens": minimum or None,
             "eos_token_id": list(eos_ids) or None,
+            "stop_strings": list(strategy.stop) if strategy.stop else None,
             "pad_token_id": pad_id,
         }
     )
@@ -136,8 +138,8 @@ def custom_generate(
     its own. Of the generation config only end, pad and suppressed tokens are read; lengths, penalties and the number of
     texts are the strategy's, and logits processors are left out. `tokenizer` is for strategies that read text,
     `second_model` for those that name one (the model itself, with the same tokens). For timing, `new_tokens` makes
-    exactly so many, without an end token, and `first_token` is called when a first token is chosen. The callable raises
-    ConfigError for stopping criteria of the caller, and what decoding raises.
+    exactly so many, without an end token or a stop string, and `first_token` is called when a first token is chosen.
+    The callable raises ConfigError for stopping criteria of the caller, and what decoding raises.
     """
     _check_callable(strategy, second_model)
 
@@ -155,7 +157,8 @@ def custom_generate(
         mask_NT = model_kwargs.get("attention_mask")
         prompts = _unpadded(input_ids, None if mask_NT is None else mask_NT[::copies])
         eos_ids = () if new_tokens else _eos_ids(strategy, model, tokenizer, generation_config)
-        facts = facts_of(model, tokenizer, eos_ids, generation_config.suppress_tokens or ())
+        stop = None if new_tokens else strategy.stop
+        facts = facts_of(model, tokenizer, eos_ids, generation_config.suppress_tokens or (), stop)
         rule = guided(strategy, facts)
         rule.check(facts)
         check_penalties(rule, facts)

@@ -77,11 +77,12 @@ class Block:
         self._length_B = self._int([])
         self._prompt_length_B = self._int([])
         self._limit_B = self._int([])
+        self._stop_B = self._int([])
         self._key_B2 = self._int([]).view(0, 2)
         self._words_BS2 = torch.empty(0, 0, 2, dtype=torch.int32, device=device)
         self._sample_B = self._int([])
         self._questions = Questions.first(device)
-        self._before: tuple[Tensor, Tensor, Tensor, Tensor, State]
+        self._before: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, State]
 
     def _int(self, values: Sequence[object]) -> Tensor:
         return upload(values, self._device)
@@ -100,6 +101,9 @@ class Block:
         self._prompt_length_B = torch.cat([self._prompt_length_B, lengths])
         k = len(starts)
         self._limit_B = torch.cat([self._limit_B, self._int([request.limit] * k)])
+        stops = self._facts.stops
+        behind = stops.after_prompt(request.prompt_ids) if stops else 0
+        self._stop_B = torch.cat([self._stop_B, self._int([behind] * k)])
         self.physical_B = torch.cat([self.physical_B, self._int([row for _, row in starts])])
         key = stream_key(request.seed, request.prompt_ids)
         self._key_B2 = torch.cat([self._key_B2, self._int([key] * k)])
@@ -126,6 +130,7 @@ class Block:
             length_B=self._length_B,
             prompt_length_B=self._prompt_length_B,
             limit_B=self._limit_B,
+            stop_B=self._stop_B,
             eos_ids=self._eos_ids,
             draws=self._draws(),
             facts=self._facts,
@@ -158,10 +163,11 @@ class Block:
 
     def undo(self) -> None:
         """Take the last step back."""
-        self.physical_B, self._prefix_BL, self._logprob_BL, self._length_B, self._state = self._before
+        self.physical_B, self._prefix_BL, self._logprob_BL, self._length_B, self._stop_B, self._state = self._before
 
     def _take(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        self._before = (self.physical_B, self._prefix_BL, self._logprob_BL, self._length_B, self._state)
+        texts = (self.physical_B, self._prefix_BL, self._logprob_BL, self._length_B, self._stop_B)
+        self._before = (*texts, self._state)
         moves = self.strategy.step(self.view(rows), self._state)
         for name in ("parent_B", "emit_B", "feed_B"):
             if getattr(moves, name).shape != self.physical_B.shape:
@@ -185,6 +191,8 @@ class Block:
         self._prefix_BL.scatter_(1, at, torch.where(emits[:, None], moves.emit_B[:, None], old_ids))
         self._logprob_BL.scatter_(1, at, torch.where(emits[:, None], logprob[:, None], old_logprobs))
         self._length_B = length + emits
+        if stops := self._facts.stops:
+            self._stop_B = stops.step(self._stop_B[parent], moves.emit_B.clamp_min(EMPTY))[0]
 
     def finish(self, feeds: Sequence[Feed], rows: Rows) -> tuple[list[Outcome], list[Feed]]:
         """The texts of the requests that feed nothing more, which go; and what those that stay feed.
@@ -240,7 +248,7 @@ class Block:
         r_index = self._int(kept)
         b_index = (r_index[:, None] * k + torch.arange(k, device=self._device)).flatten()
         self._state = {n: t[b_index if len(t) == count * k else r_index] for n, t in self._state.items()}
-        texts = ("physical_B", "_prefix_BL", "_logprob_BL", "_length_B", "_prompt_length_B", "_limit_B")
+        texts = ("physical_B", "_prefix_BL", "_logprob_BL", "_length_B", "_prompt_length_B", "_limit_B", "_stop_B")
         for name in (*texts, "_key_B2", "_sample_B", "_words_BS2"):
             setattr(self, name, getattr(self, name)[b_index])
         self.requests = [self.requests[r] for r in kept]

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def timed_calls(prepared: Prepared, config: LatencyConfig, loaded: LoadedModel) -> list[TimedCall]:
-    """What is timed of a cell: its strategy on its first prompts, without an EOS that would end a text early."""
+    """What is timed of a cell: its strategy on its first prompts, without EOS or stop strings: no text ends early."""
     cell, strategy = prepared.job.cell, prepared.job.strategy
     fields_ = generation_config_fields(
         strategy,
@@ -23,7 +23,7 @@ def timed_calls(prepared: Prepared, config: LatencyConfig, loaded: LoadedModel) 
         min_new_tokens=0,
         facts=prepared.requests[0].facts,
     )
-    fields_, named = generate_call(strategy, fields_, loaded)
+    fields_, named = generate_call(strategy, fields_ | {"stop_strings": None}, loaded)
     prompts = dict.fromkeys((request.prompt_id, request.prompt_ids) for request in prepared.requests)
     room = math.inf if loaded.context_length is None else loaded.context_length - config.new_tokens
     fitting = [(prompt_id, ids) for prompt_id, ids in prompts if len(ids) <= room]

@@ -99,6 +99,11 @@ def broken_rules(corpus: Corpus) -> list[Broken]:
         for metric in RULES
         if isinstance(metric, Metric) and any((value := text.value(metric.per_text)) and value[0] for text in texts)
     }
+    nothing = all(text.generation.finish_reason == "stop" and not text.generation.text.strip() for text in texts)
+    if texts and nothing:
+        line = f"all {len(texts)} texts are empty: each begins with one of strategy.stop"
+        found.append(Broken(metric="empty_share", line=line))
+        broken.add("empty_share")
     return [each for each in found if each.metric in broken]
 
 

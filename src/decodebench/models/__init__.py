@@ -2,8 +2,9 @@
 
 `config` is checked before anything is read; `loading` reads a hub id, a folder, a .gguf file (`gguf`) or the packaged
 Gemma (`packaged`): its `weights`, with an adapter where it has one (`adapters`). `properties` is what a decoder must
-know of it; `identity` tells models of one name apart; `tokens` turns text into ids and back, with templates; `doubts`
-says what is odd about both; `second` fits a second model to the first; `device` knows threads, products and memory.
+know of it; `identity` tells models of one name apart; `tokens` turns text into ids and back, with templates, and
+`token_bytes` finds stop strings in them; `doubts` says what is odd about both; `second` fits a second model to the
+first; `device` knows threads, products and memory.
 """
 
 from decodebench.models.config import SCORERS, SELF, ModelConfig, ScorerConfig, check_config

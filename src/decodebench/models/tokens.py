@@ -11,6 +11,7 @@ from typing import Any
 from decodebench.errors import ConfigError, ModelError, PromptError, one_line
 from decodebench.models.loading import LoadedModel
 from decodebench.models.properties import vocabulary
+from decodebench.models.token_bytes import stop_strings
 from decodebench.prompts import DEFAULT_DATE, check_template
 from decodebench.strategies.step import ModelFacts
 
@@ -112,13 +113,25 @@ def decode(loaded: LoadedModel, ids: Sequence[int]) -> str:
     return _text(loaded.tokenizer, ids)
 
 
-def model_facts(loaded: LoadedModel, eos_ids: tuple[int, ...]) -> ModelFacts:
-    """What strategies may know of a loaded model, in a cell with these end tokens."""
+def model_facts(
+    loaded: LoadedModel, eos_ids: tuple[int, ...], stop: Sequence[str] | None = None, stop_keep: bool = False
+) -> ModelFacts:
+    """What strategies may know of a loaded model, in a cell with these end tokens and stop strings.
+
+    Raises what `stop_strings` raises.
+    """
     masked = () if not loaded.mask_unused else loaded.unused_ids
-    return facts_of(loaded.model, loaded.tokenizer, eos_ids, masked)
+    return facts_of(loaded.model, loaded.tokenizer, eos_ids, masked, stop, stop_keep)
 
 
-def facts_of(model: Any, tokenizer: Any, eos_ids: tuple[int, ...], masked_ids: Iterable[int] = ()) -> ModelFacts:
+def facts_of(
+    model: Any,
+    tokenizer: Any,
+    eos_ids: tuple[int, ...],
+    masked_ids: Iterable[int] = (),
+    stop: Sequence[str] | None = None,
+    stop_keep: bool = False,
+) -> ModelFacts:
     """The same of a transformers model; without a tokenizer, strategies that need text say so.
 
     `masked_ids` are never to be chosen; an end token is not masked.
@@ -130,6 +143,8 @@ def facts_of(model: Any, tokenizer: Any, eos_ids: tuple[int, ...], masked_ids: I
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         eos_ids=eos_ids,
         masked_ids=tuple(token_id for token_id in masked_ids if token_id not in eos_ids),
+        stops=stop_strings(stop or (), tokenizer, vocabulary(model)),
+        stop_keep=stop_keep,
     )
     if tokenizer is None:
         return facts

@@ -150,7 +150,9 @@ def _rule_told(strategy: Strategy, node: Mapping[str, Any]) -> dict[str, Any]:
     """What of a strategy's yaml changes the tokens of a text. How many independent samples there are does not: one more
     is one more text. The texts of a search are ranks of one request, which their number belongs to."""
     independent = not strategy.is_search and strategy.returns == 1 and strategy.samples == node.get(_COUNT)
-    return {key: value for key, value in node.items() if key != "name" and not (independent and key == _COUNT)}
+    untold = {"name", *((_COUNT,) if independent else ())}
+    untold |= {key for key in ("stop", "stop_keep") if not node.get(key)}  # so that older cells keep their ids
+    return {key: value for key, value in node.items() if key not in untold}
 
 
 def model_told(model: ModelConfig) -> dict[str, Any]:
@@ -209,6 +211,12 @@ def _label(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], keys: Se
 def _short(value: Any) -> str:
     """A value on one line, as the command line would say it."""
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_short, value)) + "]"
+        return "[" + ",".join(map(_entry, value)) + "]"
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return " ".join(text.split())
+
+
+def _entry(value: Any) -> str:
+    """An entry of a list; a text whose white space one line would lose is quoted."""
+    shown = _short(value)
+    return shown if not isinstance(value, str) or shown == value else json.dumps(value, ensure_ascii=False)

@@ -89,7 +89,7 @@ class JobConfig:
 def _text_keys() -> frozenset[str]:
     """The keys whose values are texts or lists of texts, of which a command line may look like a number."""
     of_strategies = (
-        *("negative_prompt", "bad_words", "force_words", "dry_sequence_breakers"),
+        *("negative_prompt", "stop", "bad_words", "force_words", "dry_sequence_breakers"),
         *("draft", "amateur", "answer_pattern"),
     )
     found = {"name", "results", "prompts.ids", *(f"strategy.{name}" for name in of_strategies)}

@@ -121,7 +121,10 @@ def _read(
 
 
 def _own_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
-    """What was fed and delivered while decoding, the EOS included. Raises PromptError where that cannot be told."""
+    """What was fed and delivered while decoding, with the EOS or stop string at its end.
+
+    Raises PromptError where that cannot be told.
+    """
     prompt_ids = cache(lambda text: prompt_tokens(loaded, text, place.template, place.date))
     others = [g.prompt_id for g in texts if g.prompt_ids_sha256 not in (None, ids_sha256(prompt_ids(g.prompt)))]
     if others:
@@ -129,7 +132,7 @@ def _own_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]
             f"scorer.id={SELF}: other tokens were fed for the prompts {some(dict.fromkeys(others))} than "
             f"model={place.model} makes of them now, so it cannot read what it wrote; allowed is another scorer"
         )
-    return [_item(g, prompt_ids(g.prompt), g.token_ids, g.finish_reason == "eos") for g in texts]
+    return [_item(g, prompt_ids(g.prompt), g.token_ids, len(g.token_ids) - len(g.content_ids)) for g in texts]
 
 
 def _other_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generation]) -> list[Item]:
@@ -138,17 +141,17 @@ def _other_tokens(loaded: LoadedModel, place: "Place", texts: Sequence[Generatio
     """
     template = None if place.template == "chat" else place.template
     prompt_ids = cache(lambda text: prompt_tokens(loaded, text, template))
-    return [_item(g, prompt_ids(g.prompt), text_tokens(loaded, g.text), False) for g in texts]
+    return [_item(g, prompt_ids(g.prompt), text_tokens(loaded, g.text), 0) for g in texts]
 
 
-def _item(text: Generation, prompt_ids: tuple[int, ...], token_ids: tuple[int, ...], ended: bool) -> Item:
+def _item(text: Generation, prompt_ids: tuple[int, ...], token_ids: tuple[int, ...], ending: int) -> Item:
     return Item(
         cell=text.cell,
         prompt_id=text.prompt_id,
         sample=text.sample,
         prompt_ids=prompt_ids,
         token_ids=token_ids,
-        ended=ended,
+        ending=ending,
     )
 
 

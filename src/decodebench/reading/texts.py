@@ -32,7 +32,8 @@ _LOGITS_DEVICE = 2**28
 class Item:
     """A text to read, in the tokens of the model that reads it; `prompt_ids` are those of `prompt_tokens`.
 
-    `ended`: the last token is the generated EOS. It is scored like the others, and left out of the embedding.
+    `ending`: how many of the last tokens are no part of the text, being the EOS or the stop string that ended it. They
+    are scored like the others, and left out of the embedding.
     """
 
     cell: str
@@ -40,7 +41,7 @@ class Item:
     sample: int
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
-    ended: bool = False
+    ending: int = 0
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -193,7 +194,7 @@ class _Reader:
             raise ModelError(f"the logits of {self._loaded.name} are NaN or infinite in prompt {item.prompt_id}")
         prompt = len(item.prompt_ids)
         bos = item.prompt_ids[:1] == (self._loaded.tokenizer.bos_token_id,)
-        text = _mean(hidden_TH[prompt : len(item.ids) - item.ended])
+        text = _mean(hidden_TH[prompt : len(item.ids) - item.ending])
         return _reading(item, self._scorer, logprobs, entropies, text, _mean(hidden_TH[int(bos) : prompt]))
 
     def _tensor(self, values: Sequence[Any]) -> Tensor:

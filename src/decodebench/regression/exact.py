@@ -165,7 +165,9 @@ def described(each: Divergence) -> tuple[str, str, str]:
 def _token(text: BaselineText, place: int) -> str:
     if place < len(text.token_ids):
         return str(text.token_ids[place])
-    return {"length": "cut by the limit", "eos": "ended"}.get(text.finish_reason, "nothing")
+    return {"length": "cut by the limit", "eos": "ended", "stop": "ended by a stop string"}.get(
+        text.finish_reason, "nothing"
+    )
 
 
 def around(a: str, b: str) -> tuple[str, str]:

@@ -96,7 +96,9 @@ def by_prompt(run: Run, comparison: Comparison) -> Iterator[PromptTexts]:
 
 def facts(text: Generation) -> str:
     """Which text it is, its length, why it stopped, and the mean log-probability of its tokens under the raw model."""
-    stopped = {"eos": "ended", "length": "cut", "end": "as given"}.get(text.finish_reason, text.finish_reason)
+    stopped = {"eos": "ended", "length": "cut", "stop": "stopped", "end": "as given"}.get(
+        text.finish_reason, text.finish_reason
+    )
     scored = [each for each in text.token_logprobs if each is not None]
     mean = f" · mean logprob {number(math.fsum(scored) / len(scored))}" if scored else ""
     count = f"{text.delivered_tokens} token{'' if text.delivered_tokens == 1 else 's'}, "

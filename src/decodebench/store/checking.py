@@ -107,6 +107,14 @@ def _as_long(name: str, *, given: bool = False) -> Holds:
     return holds
 
 
+def _content(table: pa.Table) -> pa.ChunkedArray:
+    """Whether the tokens of a text are some of those delivered; where nothing is said they are."""
+    if "content_tokens" not in table.column_names:
+        return pc.greater_equal(table["sample"], 0)
+    count = pc.fill_null(table["content_tokens"], 0)
+    return pc.and_(pc.greater_equal(count, 0), pc.less_equal(count, pc.list_value_length(table["token_ids"])))
+
+
 _IDS = "token_ids are not all 0 or more"
 
 
@@ -125,6 +133,7 @@ _AGREE: Mapping[type, Mapping[str, Holds]] = {
         _IDS: _ids,
         "token_logprobs has not one number for each of token_ids": _as_long("token_logprobs", given=True),
         "token_margins has not one number for each of token_ids": _as_long("token_margins"),
+        "content_tokens is not 0 to the number of token_ids": _content,
     },
     Reading: {
         "sample is below 0": _at_least("sample", 0),

@@ -17,6 +17,8 @@ _COMPOSES = (
     "max_total_tokens",
     "min_new_tokens",
     "eos",
+    "stop",
+    "stop_keep",
     "repetition_penalty",
     "no_repeat_ngram_size",
     "exponential_decay_length_penalty",

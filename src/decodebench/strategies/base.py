@@ -24,15 +24,18 @@ class Strategy(Penalties, ABC):
     """The numbers that compose with every strategy, and what the engine asks of one.
 
     `max_new_tokens` and `max_total_tokens` (unpadded prompt + new) bound the length, the smaller one holds. `eos` is
-    "model" (the model's own end tokens), "none" (never stop early) or a list of token ids. The penalties are
-    transformers' (docs/strategies.md). With a `guidance_scale` other than 1 the scores are guided before all of them
-    (`strategies.guidance`), away from what the model says without the prompt, or after the `negative_prompt`.
+    "model" (the model's own end tokens), "none" (never stop early) or a list of token ids. A text ends before the first
+    of the `stop` strings too, with `stop_keep` behind it. The penalties are transformers' (docs/strategies.md). With a
+    `guidance_scale` other than 1 the scores are guided before all of them (`strategies.guidance`), away from what the
+    model says without the prompt, or after the `negative_prompt`.
     """
 
     max_new_tokens: int | None = 64
     max_total_tokens: int | None = None
     min_new_tokens: int = 0
     eos: Any = "model"
+    stop: Any = None
+    stop_keep: bool = False
     guidance_scale: float = 1.0
     negative_prompt: str | None = None
 
@@ -69,6 +72,7 @@ class Strategy(Penalties, ABC):
         ids = ids and len(self.eos) > 0 and all(type(i) is int and i >= 0 for i in self.eos)
         ids = ids and len(set(self.eos)) == len(self.eos)
         self.require("eos", self.eos in ("model", "none") or ids, "model, none, or a list of different token ids")
+        self._check_stop()
         self.require(
             "min_new_tokens",
             self.min_new_tokens == 0 or self.eos != "none",
@@ -88,6 +92,17 @@ class Strategy(Penalties, ABC):
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
             self.require(name, not (isinstance(value, float) and not math.isfinite(value)), "a finite number")
+
+    def _check_stop(self) -> None:
+        """Raise the error of stop strings that are none; no strings are None."""
+        self.require_texts("stop")
+        texts = self.stop or ()
+        listed = isinstance(texts, Sequence) and not isinstance(texts, str)
+        listed = listed and len(set(texts)) == len(texts) and all(map(_is_unicode, texts))
+        self.require("stop", listed, "a list of different texts, or null (none)")
+        object.__setattr__(self, "stop", tuple(texts) or None)
+        useful = not self.stop_keep or self.stop is not None
+        self.require("stop_keep", useful, "false with strategy.stop=null (it would have no effect)")
 
     def refuse_guidance(self) -> None:
         """Raise the error of guidance, which changes scores, where more of the model is read than its scores."""
@@ -165,3 +180,8 @@ class Strategy(Penalties, ABC):
     @abstractmethod
     def generation_config(self) -> dict[str, Any]:
         """The decoding rule in transformers' words, without the length rules (see `deploy.generation_config`)."""
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written in UTF-8: what a shell hands over need not."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)

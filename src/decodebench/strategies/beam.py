@@ -56,6 +56,11 @@ def best_of_beams(score_BC: Tensor, token_BC: Tensor, running: Tensor, count: in
     return score_RC, at // score_BC.shape[1], token_BC.reshape(requests, -1).gather(1, at)
 
 
+def rows_of(beam_RC: Tensor, beams: int) -> Tensor:
+    """The row of each beam among those of all requests, which have `beams` rows each."""
+    return torch.arange(len(beam_RC), device=beam_RC.device)[:, None] * beams + beam_RC
+
+
 @dataclass(frozen=True, kw_only=True)
 class Beam(Strategy):
     """Keep the `num_beams` likeliest prefixes; return the best finished ones by log-prob / length**length_penalty.
@@ -120,9 +125,8 @@ class Beam(Strategy):
 
     def step(self, view: View, state: State) -> Moves:
         requests = len(view.physical_B) // self.rows
-        new_R1 = view.new_B.view(requests, -1)[:, :1] + 1  # length of what is chosen now; all running rows are as long
-        limit_R1 = view.limit_B.view(requests, -1)[:, :1]
-        advance = self._advance(view, state, self._candidates(view, state["running"]), new_R1, limit_R1)
+        running = view.select(self._running_rows(view, requests, self.num_beams))
+        advance = self._advance(running, state, self._candidates(view, state["running"]))
         first_row = torch.arange(requests, device=view.device)[:, None] * self.rows
         return Moves(
             parent_B=(first_row + advance.source).flatten(),
@@ -131,13 +135,16 @@ class Beam(Strategy):
             state=advance.state,
         )
 
-    def _advance(
-        self, view: View, state: State, candidates: tuple[Tensor, Tensor, Tensor], new_R1: Tensor, limit_R1: Tensor
-    ) -> "Advance":
-        """Choose what runs on and what is kept as finished, of C candidates of each request or group."""
+    def _advance(self, rows: View, state: State, candidates: tuple[Tensor, Tensor, Tensor]) -> Advance:
+        """Choose what runs on and what is kept as finished, of C candidates of each request or group.
+
+        `rows` are the running beams, which are all as long.
+        """
         score_RC, beam_RC, token_RC = candidates
-        beams = state["running"].shape[1]
-        ends_RC = view.ends(token_RC, new_R1, limit_R1)
+        requests, beams = state["running"].shape
+        new_R1 = rows.new_B.view(requests, -1)[:, :1] + 1  # length of what is chosen now
+        limit_R1 = rows.limit_B.view(requests, -1)[:, :1]
+        ends_RC = rows.ends(token_RC, rows_of(beam_RC, beams))
         running, run_at = self._runs_on(score_RC, ends_RC, beams)
         finished, is_finished, merged_at = self._finish(state, score_RC, ends_RC, new_R1)
         improvable = state["improvable"] & self._may_improve(running, finished, is_finished, new_R1, limit_R1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from decodebench.errors import ConfigError
 from decodebench.strategies.beam import NEVER, Beam, best_of_beams, logprobs
 from decodebench.strategies.penalty_texts import bad_ids, encoded
-from decodebench.strategies.step import ModelFacts, State, View, among, upload
+from decodebench.strategies.step import ModelFacts, State, View, upload
 
 LACKS = -1.0e8
 """Added to the score of a text that ends at the limit without all words: it ranks behind all that have them."""
@@ -27,7 +27,8 @@ class ConstrainedBeam(Beam):
     begun at its end. Candidates are the best continuations of all beams, the next token of each missing word in every
     beam, and the best token of every beam. The num_beams places are shared out evenly among banks, one for each number
     of tokens met; the highest bank gets what is left over, and places for which a bank has no candidates go to the next
-    lower one (from the lowest to the highest). A text ends at an end token only when it has all words.
+    lower one (from the lowest to the highest). A text ends at an end token, or with a stop string, only when it has all
+    words.
 
     Beyond the paper, a candidate that leaves fewer tokens up to the limit than its missing words need comes after all
     others. So texts have all words wherever limit and penalties leave room. Where they do not, texts that lack words
@@ -43,6 +44,9 @@ class ConstrainedBeam(Beam):
         texts = isinstance(words, Sequence) and not isinstance(words, str) and len(words) > 0
         texts = texts and len(set(words)) == len(words)
         self.require("force_words", texts, "a list of different texts, one at least")
+        for text in self.stop or ():
+            inside = any(text in word[:-1] for word in words)
+            self.require("force_words", not inside, f"texts without a strategy.stop before their end ({text!r})")
 
     @property
     def in_transformers(self) -> bool:
@@ -81,7 +85,8 @@ class ConstrainedBeam(Beam):
         new_RC = parents.new_B.view_as(token_RC) + 1
         left_RC = parents.limit_B.view_as(token_RC) - new_RC
 
-        score_RC = score_RC.masked_fill(among(token_RC, view.eos_ids) & (met_RC < tokens), -torch.inf)
+        finishes_RC = parents.finishes(token_RC.flatten(), torch.arange(token_RC.numel(), device=view.device))
+        score_RC = score_RC.masked_fill(finishes_RC.view_as(token_RC) & (met_RC < tokens), -torch.inf)
         late_RC = tokens - met_RC > left_RC
         order = (score_RC + late_RC * LACKS).argsort(dim=1, descending=True, stable=True)
         fits_RC = (score_RC > NEVER / 2) & ~late_RC

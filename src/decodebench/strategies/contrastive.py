@@ -71,7 +71,7 @@ class Contrastive(Strategy):
         row_R = first_R + chosen_R
         token_R = state["candidate"][row_R]
         ahead = _appended(view.select(row_R), token_R)
-        ended_R1 = view.ends(token_R, ahead.new_B, ahead.limit_B)[:, None]
+        ended_R1 = view.ends(token_R, row_R)[:, None]
         proposed = self._propose(ahead, state)
         return Moves(
             parent_B=row_R.repeat_interleave(k),

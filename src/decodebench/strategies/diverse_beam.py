@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from decodebench.strategies.beam import Advance, Beam, best_of_beams, top_logprobs
-from decodebench.strategies.step import EMPTY, Moves, State, View, among
+from decodebench.strategies.beam import Advance, Beam, best_of_beams, rows_of, top_logprobs
+from decodebench.strategies.step import EMPTY, Moves, State, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,6 @@ class DiverseBeam(Beam):
         # The rows of a stopped group rest: they have no logits, and their texts are shorter. The group is computed with
         # the rows of one that runs, and nothing comes of it.
         live_R1 = state["stopped"].to(torch.int8).argmin(1, keepdim=True)
-        new_R1 = view.new_B.view(requests, -1).gather(1, live_R1 * size) + 1
-        limit_R1 = view.limit_B.view(requests, -1)[:, :1]
         first_R1 = torch.arange(requests, device=view.device)[:, None] * self.rows
 
         chosen: list[Tensor] = []
@@ -68,8 +66,8 @@ class DiverseBeam(Beam):
             at_R1 = torch.where(stopped_R1, live_R1, group) * size
             rows = view.select((first_R1 + at_R1 + torch.arange(size, device=view.device)).flatten())
             candidates = self._group_candidates(rows, own["running"], chosen)
-            advance = self._advance(view, own, candidates, new_R1, limit_R1)
-            chosen.append(torch.where(stopped_R1, EMPTY, _best_unfinished(rows, candidates[2], size)))
+            advance = self._advance(rows, own, candidates)
+            chosen.append(torch.where(stopped_R1, EMPTY, _best_unfinished(rows, candidates, size)))
             advances.append(_resting(advance, own, stopped_R1))
         return self._moves(first_R1, advances)
 
@@ -113,9 +111,10 @@ def _of_group(state: State, group: int, size: int) -> State:
     return {name: state[name][:, group * wide : (group + 1) * wide] for name, wide in columns.items()}
 
 
-def _best_unfinished(rows: View, token_RC: Tensor, size: int) -> Tensor:
-    """What a group is said to choose: the tokens of its best candidates that are no end tokens, at the limit too."""
-    order = among(token_RC, rows.eos_ids).to(torch.int8).argsort(dim=1, stable=True)
+def _best_unfinished(rows: View, candidates: tuple[Tensor, Tensor, Tensor], size: int) -> Tensor:
+    """What a group is said to choose: the tokens of its best candidates that finish no text, at the limit too."""
+    _, beam_RC, token_RC = candidates
+    order = rows.finishes(token_RC, rows_of(beam_RC, size)).to(torch.int8).argsort(dim=1, stable=True)
     return token_RC.gather(1, order[:, :size])
 
 

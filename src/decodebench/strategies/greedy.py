@@ -15,8 +15,8 @@ MOST_MARGIN = 1e4
 
 def advance_alone(view: View, token_B: torch.Tensor) -> Moves:
     """The moves of a strategy whose rows each go their own way: emit a token, and feed it unless the text ends."""
-    ended = view.ends(token_B, view.new_B + 1, view.limit_B)
     parent_B = torch.arange(len(token_B), device=view.device)
+    ended = view.ends(token_B, parent_B)
     return Moves(parent_B=parent_B, emit_B=token_B, feed_B=torch.where(ended, EMPTY, token_B))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from decodebench.strategies.base import Strategy
 from decodebench.strategies.composed import Sample
-from decodebench.strategies.step import EMPTY, ModelFacts, Moves, State, View, true_or_all
+from decodebench.strategies.step import EMPTY, Ending, ModelFacts, Moves, State, View, ending, text_of, true_or_all
 from decodebench.strategies.utilities import chrf, cosine, expected, ngram_f1, of_pairs
 
 LAST_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
@@ -147,11 +147,11 @@ class SelfConsistency(Selection):
 class MBR(Selection):
     """Minimum Bayes risk: the sample that is most like the other n - 1, on average (the score).
 
-    Source: Kumar and Byrne 2004; over samples, Eikema and Aziz 2020; of language models, Suzgun et al. 2023.
-    `utility`, with the sample as hypothesis and each other one as pseudo-reference: chrf (sacrebleu, 0 to 100),
-    ngram_f1 (of token n-grams up to `ngram`; null: 2), or embedding (cosine of the means of the model's last hidden
-    states at the tokens of the text that it has read, which is all but the last). The end token is no part of the text.
-    Equal means go to the first sample.
+    Source: Kumar and Byrne 2004; over samples, Eikema and Aziz 2020; of language models, Suzgun et al. 2023. `utility`,
+    with the sample as hypothesis and each other one as pseudo-reference: chrf (sacrebleu, 0 to 100), ngram_f1 (of token
+    n-grams up to `ngram`; null: 2), or embedding (cosine of the means of the model's last hidden states at the tokens
+    of the text that it has read, which is all but the last). What ended the text (end token, stop string) is no part of
+    it. Equal means go to the first sample.
     """
 
     utility: str = "chrf"
@@ -208,16 +208,20 @@ def normalized_logprob(view: View, length_penalty: float) -> Tensor:
 
 
 def contents(view: View) -> list[tuple[int, ...]]:
-    """The token ids of each text without its end token."""
-    eos_ids = set(view.eos_ids.tolist())
-    rows = zip(view.prefix_BL.tolist(), view.prompt_length_B.tolist(), view.length_B.tolist(), strict=True)
-    ids = [tuple(prefix[start:end]) for prefix, start, end in rows]
-    return [text[:-1] if text and text[-1] in eos_ids else text for text in ids]
+    """The token ids of each text without its end token, or those of the stop string that ended it."""
+    return [ids[: end.content] for ids, end in _endings(view)]
 
 
 def texts(view: View) -> list[str]:
     """The texts as a user gets them."""
-    return [view.facts.decode(ids) for ids in contents(view)]
+    return [text_of(view.facts, ids, end) for ids, end in _endings(view)]
+
+
+def _endings(view: View) -> list[tuple[tuple[int, ...], Ending]]:
+    """The token ids of each text, and how it ended."""
+    rows = zip(view.prefix_BL.tolist(), view.prompt_length_B.tolist(), view.length_B.tolist(), strict=True)
+    found = [(tuple(prefix[:start]), tuple(prefix[start:end])) for prefix, start, end in rows]
+    return [(ids, ending(view.facts, prompt_ids, ids)) for prompt_ids, ids in found]
 
 
 def is_pattern(pattern: str) -> bool:

@@ -78,7 +78,7 @@ class StochasticBeam(Strategy):
         stays = state["ended"].gather(1, row) | (perturbed == -torch.inf)
         token = torch.where(stays, EMPTY, token.gather(1, at))
         parent_B = (torch.arange(requests, device=view.device)[:, None] * beams + row).flatten()
-        ends_B = view.ends(token.flatten(), view.new_B[parent_B] + 1, view.limit_B[parent_B])
+        ends_B = view.ends(token.flatten(), parent_B)
         ended = state["ended"].gather(1, row) | (ends_B.view_as(stays) & ~stays)
         return Moves(
             parent_B=parent_B,

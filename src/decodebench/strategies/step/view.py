@@ -11,6 +11,7 @@ from torch import Tensor
 from decodebench.errors import ConfigError
 from decodebench.strategies.step.draws import Draws
 from decodebench.strategies.step.scores import Scores
+from decodebench.strategies.step.stops import StopStrings
 from decodebench.strategies.step.waits import Questions, among
 
 State = dict[str, Tensor]
@@ -29,9 +30,10 @@ class ModelFacts:
     """What a strategy may know of the model, its tokenizer and the end tokens of its cell.
 
     `layers` is the index of the last hidden state (0: the embeddings); `tied` says whether the output head is the
-    embedding. `masked_ids` are never to be chosen, whatever the strategy (`model.mask_unused`). `encode` gives the ids
-    of a text without special tokens, `encode_prompt` those of a text that is fed as prompts are (special tokens, the
-    cell's template), `decode` the text of ids.
+    embedding. `masked_ids` are never to be chosen, whatever the strategy (`model.mask_unused`). `stops` are the cell's
+    stop strings, which `stop_keep` leaves in the text. `encode` gives the ids of a text without special tokens,
+    `encode_prompt` those of a text that is fed as prompts are (special tokens, the cell's template), `decode` the text
+    of ids.
     """
 
     vocabulary: int
@@ -39,6 +41,8 @@ class ModelFacts:
     tied: bool = False
     eos_ids: tuple[int, ...] = ()
     masked_ids: tuple[int, ...] = ()
+    stops: StopStrings | None = None
+    stop_keep: bool = False
     encode: Callable[[str], tuple[int, ...]] = _no_tokenizer
     encode_prompt: Callable[[str], tuple[int, ...]] = _no_tokenizer
     decode: Callable[[Sequence[int]], str] = _no_tokenizer
@@ -49,9 +53,10 @@ class View:
     """One step of one strategy: B = requests x rows per request, request-major.
 
     `scores` are the raw logits of all physical rows, shared by all strategies; a row of the view reads them at
-    `physical_B`. Rows that were not fed since the last step have none: a strategy must not read theirs.
-    `prefix_BL` holds prompt and emitted tokens, left-aligned, `EMPTY` behind `length_B`; `logprob_BL` has the raw
-    log-prob of each emitted token at the same place (NaN elsewhere).
+    `physical_B`. Rows that were not fed since the last step have none: a strategy must not read theirs. `prefix_BL`
+    holds prompt and emitted tokens, left-aligned, `EMPTY` behind `length_B`; `logprob_BL` has the raw log-prob of each
+    emitted token at the same place (NaN elsewhere). `stop_B` is how much of a stop string each text ends with
+    (`StopStrings`; 0 without them).
     """
 
     scores: Scores
@@ -61,6 +66,7 @@ class View:
     length_B: Tensor
     prompt_length_B: Tensor
     limit_B: Tensor
+    stop_B: Tensor
     eos_ids: Tensor
     draws: Draws
     facts: ModelFacts
@@ -115,12 +121,21 @@ class View:
 
     def select(self, rows: Tensor) -> "View":
         """The view of some of the rows (indices, in that order)."""
-        names = ("physical_B", "prefix_BL", "logprob_BL", "length_B", "prompt_length_B", "limit_B")
+        names = ("physical_B", "prefix_BL", "logprob_BL", "length_B", "prompt_length_B", "limit_B", "stop_B")
         return replace(self, draws=self.draws.of_rows(rows), **{name: getattr(self, name)[rows] for name in names})
 
-    def ends(self, token: Tensor, new: Tensor, limit: Tensor) -> Tensor:
-        """Whether emitting `token` as the new-th token ends a text: it is EOS, or the limit is reached."""
-        return among(token, self.eos_ids) | (new >= limit)
+    def ends(self, token: Tensor, row: Tensor) -> Tensor:
+        """Whether emitting `token` behind the text of `row` ends it: it is finished, or the limit is reached.
+
+        Token and row have one shape; EMPTY emits nothing.
+        """
+        return self.finishes(token, row) | (self.new_B[row] + (token != EMPTY) >= self.limit_B[row])
+
+    def finishes(self, token: Tensor, row: Tensor) -> Tensor:
+        """Whether `token` is EOS, or completes a stop string behind the text of `row`."""
+        ended = among(token, self.eos_ids)
+        stops = self.facts.stops
+        return ended if stops is None else ended | stops.step(self.stop_B[row], token)[1]
 
 
 @dataclass(frozen=True, kw_only=True)
