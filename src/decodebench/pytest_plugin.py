@@ -53,7 +53,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config.stash[_CHOSEN] = [word for word in config.args if word.startswith(f"{_NODE}::")]
     config.args = [word for word in config.args if word not in config.stash[_CHOSEN]]
     if hasattr(config, "workerinput"):
-        config.stash[_CHECK] = pickle.loads(config.workerinput[_NODE])  # noqa: S301  # of the process that started us
+        config.stash[_CHECK] = pickle.loads(config.workerinput[_NODE])  # of the process that started us
         return
 
     from decodebench.errors import DecodebenchError

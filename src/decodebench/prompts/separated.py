@@ -14,7 +14,8 @@ def separated_rows(key: str, text: str, separator: str | None = None) -> tuple[l
 
     Without a `separator` it is that of a first line `sep=;` as spreadsheets write it, or else the one that makes the
     most cells of the header, a comma first. Left out are columns without a name at the end, if nothing stands in them,
-    and blank lines before the header and at the end. Raises PromptError, which begins with `key`, for what is no such text.
+    and blank lines before the header and at the end. Raises PromptError, which begins with `key`, for what is no such
+    text.
     """
     first, _, rest = text.partition("\n")
     declared = first.strip('\r"').lower().startswith("sep=")
