@@ -122,6 +122,7 @@ def test_a_path_with_a_comma(tmp_path: Path, plans: list[Plan]) -> None:
     assert line.startswith("prompts.path=a,b.txt: several values are a sweep; launch it with -m ")
     (quotes,) = shlex.split(line.split("in a shell twice: ")[1])
     assert value(quotes) == "a,b.txt"
+    assert refused("prompts.ids=007,1e3").startswith("prompts.ids=007,1e3: several values are a sweep; ")
     Path("a,b.txt").write_text("x\n", encoding="utf-8")
     for words in (["prompts.path=a,b.txt"], [quotes], ["-m", "prompts.path=a,b.txt"]):
         assert launch("prompts=file", *words).code == 0
@@ -152,6 +153,10 @@ def test_what_is_not_read_names_the_word_as_it_was_typed(word: str) -> None:
         ("seed=1 latency=skip seed=1", "seed=1 seed=1: seed is given twice"),
         ("experiment=tour experiment=seed_notebook -m", "experiment is given twice"),
         ("hydra/launcher=basic hydra/launcher=packed", "hydra/launcher is given twice; allowed is once"),
+        ("-m grids=[{strategy:greedy,strategy:beam}]", "grids: strategy is given twice in a grid; allowed is once"),
+        ("-m grids=[{seed:1},{seed:[2,3],'seed':4}]", "grids: seed is given twice in a grid"),
+        ("-m grids=[{seed:[{a:1},{a:2}],a:1}] seed=4", "seed=4: seed is given in grids=, too"),
+        ("-m strategy=beam grids=[{strategy:greedy}]", "strategy=beam: strategy is given in grids=, too"),
         ("-m grids=[] hydra.sweeper.grids=[]", "hydra.sweeper.grids is given twice; allowed is once"),
         ("name=x name=y", "name=x name=y: name is given twice; allowed is once"),
         ("--config-dir . --config-dir=..", "--config-dir: is given twice; allowed is once"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from decodebench.errors import ModelError
+from decodebench.errors import DecodebenchError, ModelError
 from decodebench.models import ModelConfig, encode, load, prompt_doubts
 from decodebench.models.config import check_config
 from decodebench.models.doubts import PROBES, tokenizer_doubts
@@ -185,3 +185,18 @@ def test_a_head_of_another_height_than_the_embeddings_is_named(rows: int, tmp_pa
     for part in ("lm_head.weight", f"[{rows}, 48]", "[400, 48]"):
         assert part in message
     assert "\n" not in message
+
+
+# --- a model that cannot be run -------------------------------------------------------------------------------------
+
+
+def test_a_model_that_fails_on_any_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of a model's own may raise anything, such as an IndexError that says nothing of which model it was."""
+
+    def forward(*_: object, **__: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("transformers.GPT2LMHeadModel.forward", forward)
+    with pytest.raises(DecodebenchError) as error:
+        load(local(build_tiny("gpt2", tmp_path)))
+    assert str(error.value) == ("model=local: the model cannot read a few tokens (IndexError: list index out of range)")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,14 @@ def folder(tiny_dirs: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_dirs["gemma3"], tmp_path / "copy"))
 
 
-def identity_of(folder: Path, **changes: Any) -> Identity:
+@pytest.fixture(autouse=True)
+def _no_model_left_behind() -> Iterator[None]:
+    yield
     release()
+
+
+def identity_of(folder: Path, **changes: Any) -> Identity:
+    """Also of a model that is in memory, from before its folder was changed."""
     config = ModelConfig(name="local", source="local", path=str(folder), device="cpu")
     return load(replace(config, **changes), announce=lambda line: None).identity
 

@@ -104,6 +104,11 @@ def test_an_empty_text_in_quotes_is_a_text(tmp_path: Path) -> None:
     assert rows(written(tmp_path, "p.csv", 'text\na\n""\n\n')) == [{"text": "a"}, {"text": ""}]
 
 
+@pytest.mark.parametrize("start", ["\n", "\r\n\r\n", "sep=;\n\n"])
+def test_blank_lines_before_the_header_are_none(tmp_path: Path, start: str) -> None:
+    assert rows(written(tmp_path, "a.csv", start + "id;text\na;x, y\n")) == [{"id": "a", "text": "x, y"}]
+
+
 def test_a_blank_row_in_the_middle_is_a_row(tmp_path: Path) -> None:
     assert "line 3: 1 cells" in refusal(written(tmp_path, "p.csv", "id,text\na,b\n\nc,d\n"))
     assert rows(written(tmp_path, "p.csv", "id,text\na,b\n,\nc,d\n"))[1] == {"id": "", "text": ""}

@@ -150,8 +150,8 @@ def explain(error: Exception) -> str:
         return f"{group}={choice}: unknown; {allowed_names(choice, (choices or '').split())}"
     if found := re.search(r"To append to your config use \+((\w+)=.*)", text):
         return f"{found[1]}: unknown key; {allowed_names(found[2], (*KEYS, 'experiment'))}"
-    if found := re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text):
-        word = (found[1] or found[2]).removeprefix("++")
+    if found := re.search(r"Ambiguous value for argument '(.+?)' 1\.|Sweep parameters '(.+?)' requires", text):
+        word = (found[1] or found[2]).removeprefix("++").replace("'", "")
         quotes = f"; {with_quotes(word)}" if word.split("=")[0] in TEXT_KEYS else ""
         return f"{word}: several values are a sweep; {WITH_M}{quotes}"
     return one_line(f"{text}: {error.__cause__ or ''}").strip(": ")

@@ -18,6 +18,7 @@ from decodebench.plan import GROUPS, KEYS, TEXT_KEYS
 
 _NAMED = (*GROUPS, "experiment")
 """The keys whose value is the name of a yaml."""
+_GRIDS = "hydra.sweeper.grids"
 _LINES = {
     *("prompts.template", "task.after"),
     *(f"strategy.{name}" for name in ("negative_prompt", "stop", "bad_words", "force_words", "dry_sequence_breakers")),
@@ -52,7 +53,7 @@ def with_quotes(word: str) -> str:
 def _split(word: str) -> tuple[str, str, str | None]:
     """Sign, key and value; None: there is none."""
     sign, key, value = re.fullmatch(r"(~|\+{0,2})([^=]*)(?:=(.*))?", word, re.S).groups()  # type: ignore[union-attr]
-    return sign, "hydra.sweeper.grids" if key == "grids" else key, value
+    return sign, _GRIDS if key == "grids" else key, value
 
 
 def _refuse_twice(words: Sequence[str]) -> None:
@@ -66,6 +67,30 @@ def _refuse_twice(words: Sequence[str]) -> None:
             swept = None not in values and key not in ("name", "results") and not key.startswith("hydra")
             raise ConfigError(f"{given[key]} {word}: {key} is given twice; allowed is once{several if swept else ''}")
         given[key] = word
+    for keys in _keys_of_grids(_split(given.get(_GRIDS, ""))[2] or ""):
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"grids: {key} is given twice in a grid; allowed is once, several values in a list")
+            if key in given:
+                raise ConfigError(f"{given[key]}: {key} is given in grids=, too; allowed is one of the two")
+
+
+def _keys_of_grids(value: str) -> list[list[str]]:
+    """The keys of each grid, as often as they are there: once it is read, of two that are the same one is lost."""
+    keys: list[list[str]] = []
+    inside, is_key = "", False
+    for piece in filter(None, map(str.strip, _PIECE.findall(value))):
+        if piece in "[{(":
+            inside += piece
+            is_key = inside == "[{"
+            keys += [[]] if is_key else []
+        elif piece in "]})":
+            inside = inside[:-1]
+        elif inside == "[{":
+            if is_key:
+                keys[-1].append(piece.strip("'\""))
+            is_key = piece == ","
+    return keys
 
 
 def _readable(word: str, folders: Sequence[Path]) -> str:

@@ -71,8 +71,9 @@ class LoadedModel:
         return self.identity.fingerprint
 
 
-_slot: tuple[ModelConfig, LoadedModel] | None = None
-_second: tuple[tuple[str, str, str], Any] | None = None
+_Files = tuple[tuple[str, int, int], ...]
+_slot: tuple[tuple[ModelConfig, _Files], LoadedModel] | None = None
+_second: tuple[tuple[str, _Files, str, str], Any] | None = None
 _loads: list[str] = []
 _second_identities: dict[str, Identity] = {}
 
@@ -80,19 +81,31 @@ _second_identities: dict[str, Identity] = {}
 def load(config: ModelConfig, *, announce: Callable[[str], None] = logger.info) -> LoadedModel:
     """The model of `config`: the one in memory where it is the same, else read anew after letting go of the other.
 
-    The memory of the other is free only if no caller still holds it. `announce` gets the lines meant for the user
+    One whose files have changed since is another. The memory of the other is free only if no caller still holds it.
+    `announce` gets the lines meant for the user
     (first conversion, licence, how long it took). Raises what `check_config` raises, and ModelError for what cannot be
     fetched, read or trusted.
     """
     global _slot
-    if _slot is not None and _slot[0] == config:
+    key = (config, _files(config.path))
+    if _slot is not None and _slot[0] == key:
         return _slot[1]
     check_config(config)
     release()
     loaded = _read(config, announce)
-    _slot = (config, loaded)
+    _slot = (key, loaded)
     _loads.append(config.name)
     return loaded
+
+
+def _files(place: str | None) -> _Files:
+    """Name, size and time of change of the files there; none where there is no such file or folder."""
+    if not place or not (path := Path(place).expanduser()).exists():
+        return ()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return tuple(
+        (file.name, stat.st_size, stat.st_mtime_ns) for file in files if file.exists() for stat in [file.stat()]
+    )
 
 
 def release() -> None:
@@ -120,7 +133,7 @@ def load_second(place: str, loaded: LoadedModel, named: str = "second model") ->
     fetched, read or trusted.
     """
     global _second
-    key = (place, loaded.fingerprint, str(loaded.device))
+    key = (place, _files(place), loaded.fingerprint, str(loaded.device))
     if _second is not None and _second[0] == key:
         return _second[1]
     _second = None  # one at a time

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from decodebench.errors import ModelError, one_line
+from decodebench.errors import ModelError, one_line, worded
 from decodebench.models.config import ModelConfig
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length")
@@ -109,7 +109,7 @@ def check_logits(config: ModelConfig, model: Any, tokenizer: Any) -> tuple[str, 
         why = one_line(f"{type(error).__name__}: {error}", 200)
         raise ModelError(f"model={config.name}: its tokenizer fails ({why})") from error
     ids = _ids_below(vocabulary(model), told, f"model={config.name}: the tokenizer's input_ids")[:8] or (0,)
-    with torch.inference_mode():
+    with worded(f"model={config.name}: the model cannot read a few tokens"), torch.inference_mode():
         logits = model(torch.tensor([ids], device=input_device(model))).logits
     if not torch.isfinite(logits).all():
         raise ModelError(

@@ -17,7 +17,8 @@ def separated_rows(key: str, text: str, separator: str | None = None) -> tuple[l
 
     Without a `separator` it is that of a first line `sep=;` as spreadsheets write it, or else the one that makes the
     most cells of the header, a comma first. Left out are columns without a name at the end, if nothing stands in them,
-    and blank lines at the end. Raises PromptError, which begins with `key`, for what is no such text.
+    and blank lines before the header and at the end. Raises PromptError, which begins with `key`, for what is no such
+    text.
     """
     first, _, rest = text.partition("\n")
     declared = first.strip('\r"').lower().startswith("sep=")
@@ -28,7 +29,7 @@ def separated_rows(key: str, text: str, separator: str | None = None) -> tuple[l
     if separator is None:
         separator = max(_SEPARATORS, key=lambda each: _width(text, each))
     records = _records(key, text, separator, 1 + declared)
-    _, header = next(records, (1, [""]))
+    header = next((cells for _, cells in records if cells), [""])
     widest = len(header)
     while len(header) > 1 and not header[-1]:
         header.pop()
@@ -48,7 +49,7 @@ def separated_rows(key: str, text: str, separator: str | None = None) -> tuple[l
 def _width(text: str, separator: str) -> int:
     """How many cells the header has with that separator; 0 where it cannot be read so."""
     try:
-        return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)))
+        return len(next(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))))
     except (csv.Error, StopIteration):
         return 0
 
