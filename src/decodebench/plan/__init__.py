@@ -1,7 +1,7 @@
 """What a run is to do. In: conf/ as Hydra composed it. Out: a `Plan` of cells, or an error before a model is loaded.
 
 `config` gives the configuration its types; `cells` makes the plan, names and labels its cells; `catalogue` lists the
-strategies of conf/strategy.
+strategies of conf/strategy, `search` the settings that a choice tries.
 """
 
 from decodebench.plan.catalogue import Entry, catalogue, entry, in_words
@@ -10,6 +10,7 @@ from decodebench.plan.config import (
     GROUPS,
     KEYS,
     TEXT_KEYS,
+    ChooseConfig,
     EngineConfig,
     LatencyConfig,
     build_strategy,
@@ -18,26 +19,31 @@ from decodebench.plan.config import (
     resolved_job,
     typed,
 )
+from decodebench.plan.search import Trial, families, trials
 
 __all__ = [
     "GROUPS",
     "KEYS",
     "TEXT_KEYS",
+    "ChooseConfig",
     "EngineConfig",
     "Entry",
     "Job",
     "LatencyConfig",
     "Plan",
+    "Trial",
     "build_strategy",
     "catalogue",
     "cell_labels",
     "conf_dir",
     "entry",
+    "families",
     "in_words",
     "job_config",
     "model_told",
     "plan",
     "reference_id",
     "resolved_job",
+    "trials",
     "typed",
 ]

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -64,6 +64,43 @@ class EngineConfig:
             raise ConfigError(f"engine.max_rows={self.max_rows}: allowed is 1 or more")
         if self.memory_gb is not None and not 0 < self.memory_gb < math.inf:
             raise ConfigError(f"engine.memory_gb={self.memory_gb}: allowed is a number above 0, or null")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseConfig:
+    """conf/choose: which settings are tried, and how one of them is chosen (docs/choosing.md).
+
+    `families` are strategies of conf/search, each with `trials` settings (None: nothing is chosen). `by` is the metric
+    to choose by (None: `task`), `cost` the metric by which the cheapest is taken of those that cannot be told apart.
+    `split`: "half" of the prompts choose and the others report, "none": the same ones do both. `require` are bounds
+    that a setting must meet, `race` drops settings while they are decoded, `search` has ranges in place of conf/search,
+    by family.
+    """
+
+    name: str = "default"
+    families: list[str] | None = None
+    trials: int = 16
+    by: str | None = None
+    cost: str = "computed_tokens"
+    split: Literal["half", "none"] = "half"
+    require: list[str] | None = None
+    race: bool = False
+    search: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("families", "require"):
+            value = getattr(self, key)
+            texts = isinstance(value, list) and value and all(isinstance(one, str) for one in value)
+            if value is not None and not texts:
+                raise ConfigError(f"choose.{key}={value!r}: allowed is a list of texts, or null")
+        if self.families and len(set(self.families)) < len(self.families):
+            raise ConfigError(f"choose.families={self.families}: names one twice; allowed is each family once")
+        if self.trials < 1:
+            raise ConfigError(f"choose.trials={self.trials}: allowed is 1 or more")
+        if self.split not in ("half", "none"):
+            raise ConfigError(f"choose.split={self.split}: {allowed_names(str(self.split), ('half', 'none'))}")
+        if self.search is not None and not isinstance(self.search, dict):
+            raise ConfigError(f"choose.search={self.search!r:.80}: allowed are ranges by family, or null")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
