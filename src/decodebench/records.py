@@ -20,13 +20,47 @@ HUMAN = "human"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A text to continue; `reference` is a human continuation, where there is one."""
+    """A text to continue. `references` are its accepted answers, or a human continuation; prompts that name the same
+    `cluster` are not independent of each other (one document, one speech).
+    """
 
     id: str
     text: str
-    reference: str | None = None
+    references: tuple[str, ...] = ()
+    cluster: str | None = None
     language: str | None = None
     tags: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> str | None:
+        """The first of the references: what stands for the human text of this prompt; None where there is none."""
+        return self.references[0] if self.references else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPrompt:
+    """A prompt of a run, with what texts are held against: a row of prompts.parquet. `prompts` is the label of its set
+    in the manifest, the other fields are those of `Prompt`.
+    """
+
+    prompts: str
+    prompt_id: str
+    text: str
+    references: tuple[str, ...]
+    cluster: str | None
+    language: str | None
+
+    @classmethod
+    def of(cls, prompts: str, prompt: Prompt) -> "StoredPrompt":
+        """The row of a prompt of the set with this label."""
+        return cls(
+            prompts=prompts,
+            prompt_id=prompt.id,
+            text=prompt.text,
+            references=prompt.references,
+            cluster=prompt.cluster,
+            language=prompt.language,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +164,9 @@ class Judgement:
 
     `answer` is what was taken from the text before it was compared (extracted and normalised; None: nothing was found),
     `value` how good it is (1 right, 0 wrong, or a score between), None where the judge gave none: `reason` says why.
+
+    Where the thinking of a reasoning model is left out (`task.thinking`), `thinking_unclosed` says that it never ended,
+    which leaves an empty answer; lengths are in characters, that of the answer before anything is extracted from it.
     """
 
     cell: str
@@ -138,6 +175,9 @@ class Judgement:
     answer: str | None
     value: float | None
     reason: str | None
+    thinking_unclosed: bool | None = None
+    thinking_characters: int | None = None
+    answer_characters: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from decodebench.metrics import METRICS, TIMING_METRICS, MetricsConfig, measure
+from decodebench.metrics import METRICS, TASK_METRICS, TIMING_METRICS, MetricsConfig, measure
 from metrics_data import EOS, by_name, generation
 
 ROOT = Path(__file__).parents[2]
@@ -29,14 +29,14 @@ def tables():
     return found
 
 
-QUALITY, SOURCES, LATENCY = tables()
+QUALITY, SOURCES, TASK, LATENCY = tables()
 EMPTY = generation(
     [EOS], text="", token_logprobs=(math.log(1 / 2),), finish_reason="eos", delivered_tokens=1, computed_tokens=3
 )
 ONE_TOKEN = generation([7], text="가", token_logprobs=(math.log(1 / 4),), delivered_tokens=1, computed_tokens=3)
 
 
-@pytest.mark.parametrize(("metrics", "rows"), [(METRICS, QUALITY), (TIMING_METRICS, LATENCY)])
+@pytest.mark.parametrize(("metrics", "rows"), [(METRICS, QUALITY), (TASK_METRICS, TASK), (TIMING_METRICS, LATENCY)])
 def test_rows_are_the_table_of_the_code(metrics, rows):
     said = [tuple(row[key] for key in ("metric", "level", "unit", "direction", "version")) for row in rows]
     done = [(m.name, m.level, m.unit.replace("{unit}", "the unit"), m.direction, m.version) for m in metrics]
@@ -50,7 +50,7 @@ def test_every_metric_has_its_source_and_its_likes():
 
 
 def test_names_are_unique():
-    names = [metric.name for metric in (*METRICS, *TIMING_METRICS)]
+    names = [metric.name for metric in (*TASK_METRICS, *METRICS, *TIMING_METRICS)]
     assert len(set(names)) == len(names)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from decodebench.metrics import METRICS, TIMING_METRICS, UNITS, MetricsConfig, chosen, read_name
+from decodebench.metrics import METRICS, TASK_METRICS, TIMING_METRICS, UNITS, MetricsConfig, chosen, read_name
 from decodebench.metrics.kinds import GROUPS, HUMAN_GROUP, LEADING_GROUP, named
 from decodebench.metrics.options import COMPATS
 from decodebench.metrics.table import distances, on_leading_units
@@ -54,9 +54,10 @@ def test_a_metric_of_another_version_comes_last_in_its_group(name, group, drawn)
 
 
 def test_groups_come_in_their_order_and_rows_in_theirs():
-    backwards = [row.name for row in (*METRICS, *TIMING_METRICS)][::-1]
+    every = (*TASK_METRICS, *METRICS, *TIMING_METRICS)
+    backwards = [row.name for row in every][::-1]
     shown = sorted(backwards, key=lambda name: read_name(name).place)
-    assert shown == [row.name for group in GROUPS for row in (*METRICS, *TIMING_METRICS) if row.group == group]
+    assert shown == [row.name for group in GROUPS for row in every if row.group == group]
     assert sorted(["mauve", "length_w1", "rep_4_first8", "novelty"], key=lambda name: read_name(name).place) == [
         "length_w1",
         "mauve",
@@ -66,9 +67,13 @@ def test_groups_come_in_their_order_and_rows_in_theirs():
 
 
 def test_the_short_table_has_its_places_once():
-    places = {row.headline: row.name for row in (*METRICS, *TIMING_METRICS) if row.headline is not None}
-    assert sorted(places) == [*range(1, 10)]
-    assert [places[place] for place in range(1, 10)] == [
+    every = (*TASK_METRICS, *METRICS, *TIMING_METRICS)
+    places = {row.headline: row.name for row in every if row.headline is not None}
+    assert sorted(places) == [*range(1, 13)]
+    assert [places[place] for place in range(1, 13)] == [
+        "task",
+        "pass_at_k",
+        "majority_at_k",
         "diversity",
         "rep_4",
         "loop_share",

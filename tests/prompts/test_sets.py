@@ -25,7 +25,9 @@ ROWS: list[dict[str, Any]] = [
     {"id": "b", "text": 'She said: "no",\nand left.\n', "reference": None},
     {"id": "c", "text": "\n1 2 3", "reference": "4 5"},
 ]
-EXPECTED = tuple(Prompt(**row) for row in ROWS)
+EXPECTED = tuple(
+    Prompt(id=row["id"], text=row["text"], references=(row["reference"],) if row["reference"] else ()) for row in ROWS
+)
 
 
 def conf(name: str, **changes: Any) -> PromptsConfig:
@@ -165,11 +167,11 @@ def test_an_unknown_id_offers_the_nearest(tmp_path: Path) -> None:
 
 
 def test_sha256_is_of_ids_texts_and_references_in_order() -> None:
-    one = Prompt(id="a", text="é", reference=None)
+    one = Prompt(id="a", text="é")
     by_hand = r'[{"id":"a","reference":null,"text":"\u00e9"}]'
     assert prompts_sha256([one]) == hashlib.sha256(by_hand.encode()).hexdigest()
     assert prompts_sha256([replace(one, language="fr", tags=("x",))]) == prompts_sha256([one])
-    for other in (replace(one, id="b"), replace(one, text="e\u0301"), replace(one, reference="")):
+    for other in (replace(one, id="b"), replace(one, text="e\u0301"), replace(one, references=("",))):
         assert prompts_sha256([other]) != prompts_sha256([one])
     assert prompts_sha256(EXPECTED) != prompts_sha256(EXPECTED[::-1])
 
@@ -200,7 +202,7 @@ def test_columns_of_other_names_and_made_ids(tmp_path: Path, suffix: str) -> Non
     path = tmp_path / f"prompts{suffix}"
     write_rows(path, [{"key": 7, "question": "x", "answer": "y"}, {"key": 8, "question": "z", "answer": None}])
     named = from_file(path, id_column="key", text_column="question", reference_column="answer")
-    assert named == (Prompt(id="7", text="x", reference="y"), Prompt(id="8", text="z"))
+    assert named == (Prompt(id="7", text="x", references=("y",)), Prompt(id="8", text="z"))
     made = from_file(path, text_column="question")
     assert made == (Prompt(id="0001", text="x"), Prompt(id="0002", text="z"))
 
@@ -275,7 +277,7 @@ def test_a_prompt_that_is_said_again_is_there_once(
     rows = [{"id": 1, "text": "a", "reference": "x"}, {"id": 2, "text": "a", "reference": None}]
     write_rows(path, [rows[0], rows[1], rows[0], rows[0]])
     with caplog.at_level("INFO", "decodebench"):
-        assert from_file(path) == (Prompt(id="1", text="a", reference="x"), Prompt(id="2", text="a"))
+        assert from_file(path) == (Prompt(id="1", text="a", references=("x",)), Prompt(id="2", text="a"))
     assert caplog.messages == [
         f"prompts.path={path}: 2 rows say again what another one says; such a prompt is there once"
     ]

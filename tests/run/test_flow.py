@@ -102,7 +102,7 @@ def test_a_run_leaves_its_folder_and_nothing_else(good: list[str]) -> None:
     assert {path.name for path in Path().iterdir()} - before == {"results", "cache"}
     files = {str(path.relative_to("results/x")) for path in Path("results/x").rglob("*") if path.is_file()}
     tables = {"generations.parquet", "measurements.csv", "measurements.parquet", "comparison.csv"}
-    assert {"manifest.json", "report.md", "report.html"} | tables <= files
+    assert {"manifest.json", "prompts.parquet", "report.md", "report.html"} | tables <= files
     assert {Path(name).suffix for name in files if name.startswith("plots/")} == {".png", ".svg"}
     assert "journal.jsonl" not in files
 

@@ -15,10 +15,10 @@ from decodebench.models import loading as models
 from decodebench.plan.cells import plan
 from decodebench.plan.config import job_config
 from decodebench.reading import passes, read_run
-from decodebench.records import Generation, Reading, Timing
+from decodebench.records import Generation, Reading, StoredPrompt, Timing
 from decodebench.run import RunFailedError, execute, stages
 from decodebench.store.tables import read_records, write_records
-from launches import compose, manifest, one_thread, texts, without_report, write_prompts
+from launches import PROMPTS, compose, manifest, one_thread, texts, without_report, write_prompts
 from tiny import CHAT_TEMPLATE
 
 Run = Callable[..., None]
@@ -210,6 +210,26 @@ def test_another_date_is_another_cell(copy: Path, run: Run) -> None:
 def test_a_date_that_nobody_asks_for_is_an_error(copy: Path, run: Run) -> None:
     with pytest.raises(ConfigError, match=r"^prompts\.date=2025-02-03: has no effect, the chat template of local does"):
         run("strategy=greedy prompts.template=chat prompts.date=2025-02-03")
+
+
+def test_the_prompts_of_a_run_are_kept_under_the_labels_of_today(run: Run) -> None:
+    """One cell after the other: what is beside the plan is kept, under the label that it has in the larger grid."""
+    kept = Path("results/x/prompts.parquet")
+
+    def names() -> list[tuple[str, str, str]]:
+        return [(row.prompts, row.prompt_id, row.text) for row in read_records(kept, StoredPrompt)]
+
+    text = {prompt["id"]: prompt["text"] for prompt in PROMPTS}
+    run("strategy=greedy prompts.limit=1", adds=True)
+    (first,) = list(text)[:1]
+    assert names() == [("file", first, text[first])]
+    run("strategy=greedy prompts.limit=2", "strategy=top_p prompts.limit=2", adds=True)
+    assert names() == [("file limit=1", first, text[first])] + [
+        ("file limit=2", id_, text[id_]) for id_ in list(text)[:2]
+    ]
+    kept.unlink()  # a run from before, or one that was killed here
+    run("strategy=greedy prompts.limit=2", "strategy=top_p prompts.limit=2", adds=True)
+    assert names() == [("file limit=2", id_, text[id_]) for id_ in list(text)[:2]]
 
 
 # --- the number of samples ------------------------------------------------------------------------------------------

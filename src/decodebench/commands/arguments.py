@@ -39,6 +39,10 @@ class Arguments(argparse.ArgumentParser):
         """A word without a flag, kept under its name in small letters; an optional one that is not there is None."""
         self.add_argument(metavar.lower(), metavar=metavar, nargs="?" if optional else None, help=help)
 
+    def overrides(self, metavar: str, help: str) -> None:
+        """Any number of words like key=value, kept as the list `overrides`."""
+        self.add_argument("overrides", metavar=metavar, nargs="*", help=help)
+
     def flag(self, *names: str, metavar: str | tuple[str, ...], help: str, group: str | None = None) -> None:
         """A flag with one value, which stays a string, or with as many as there are names of them, which become a list;
         None where it is not given. A group has its own heading."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from decodebench.commands.arguments import Arguments
 from decodebench.commands.report import show
+from decodebench.commands.tasks import task_of_run, task_overrides
 from decodebench.errors import ConfigError, allowed_names
 
 _UNITS = "tokens, characters, jamo, words or morphemes"
@@ -28,6 +29,7 @@ def score(words: Sequence[str]) -> None:
     arguments = _parser().read(words)
     target = Path(getattr(arguments, "run|file"))
     changes = _changes(arguments)
+    task_words = task_overrides(arguments.overrides)
     if target.is_file() or (target.suffix.lower() in _suffixes() and not target.is_dir()):
         run_dir = _run_of_file(target, arguments, changes, words)
     else:
@@ -37,8 +39,9 @@ def score(words: Sequence[str]) -> None:
         from decodebench.reading import read_run
 
         read_run(run_dir, arguments.scorer)
-    from decodebench.scoring import score_run
+    from decodebench.scoring import judge_run, score_run
 
+    judge_run(run_dir, task_of_run(run_dir, task_words))
     score_run(run_dir, **changes)
     show(run_dir)
 
@@ -46,7 +49,7 @@ def score(words: Sequence[str]) -> None:
 def _parser() -> Arguments:
     parser = Arguments(
         "score",
-        usage="RUN|FILE [--flag VALUE ...]",
+        usage="RUN|FILE [task=NAME task.KEY=VALUE ...] [--flag VALUE ...]",
         does="Compute the metrics of a stored run again, without its model, and render it. Or score the texts of a\n"
         "file that were made elsewhere (.jsonl, .json, .csv, .tsv, .parquet; a row has a prompt_id and a text): they\n"
         "become a run folder, results/NAME, which report and score take from then on.",
@@ -54,12 +57,14 @@ def _parser() -> Arguments:
         examples=(
             "score results/NAME",
             "score results/mine --unit words --against greedy",
+            "score results/mine task=contains task.extract=first_line",
             "score results/mine --rank-by diversity,distinct_2 --leading 64",
             "score published.jsonl --unit word --compat simctg --name published",
             "score texts.csv --unit characters --id-column article --text-column continuation",
         ),
     )
     parser.positional("RUN|FILE", "the folder of a run, or a file of texts")
+    parser.overrides("task.KEY=VALUE", "judge the texts so, and not as the run was told: the keys of conf/task")
     parser.flag("--unit", metavar="UNIT", help=f"what is counted: {_UNITS} (of a run: its own; a file must be told)")
     parser.flag("--compat", metavar="SCRIPT", help="count n-grams as a published script did: simctg")
     parser.flag("--leading", metavar="N", help="measure repetition also in the first N units of each text (0: not)")

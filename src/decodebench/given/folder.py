@@ -11,7 +11,7 @@ from typing import Any
 from decodebench.errors import PromptError, StoreError
 from decodebench.given.lines import Columns, Line, prompts_of, read_lines
 from decodebench.prompts import prompts_sha256
-from decodebench.records import HUMAN, SCHEMA_VERSION, Generation, Prompt
+from decodebench.records import HUMAN, SCHEMA_VERSION, Generation, Prompt, StoredPrompt
 from decodebench.store import git_commit, locked, machine, read_manifest, versions, write_json, write_records
 
 MODEL = "given"
@@ -75,6 +75,8 @@ def write(given: Given, run_dir: Path, metrics: Mapping[str, Any], command: str)
         manifest = _manifest(given, run_dir.name, metrics) | {"created": created, "command": command}
         manifest |= {key: earlier[key] for key in ("scorer", "unread") if key in earlier}  # readings stay, too
         write_json(path, manifest | {"status": "running"})  # first: what is cut off here can be written again
+        rows = [StoredPrompt.of(given.path.stem, prompt) for prompt in given.prompts]
+        write_records(run_dir / "prompts.parquet", StoredPrompt, rows)
         write_records(run_dir / "generations.parquet", Generation, given.texts)
         if given.reference_texts:
             write_records(run_dir / "references.parquet", Generation, given.reference_texts)

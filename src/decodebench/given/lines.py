@@ -71,7 +71,7 @@ def prompts_of(key: str, lines: Sequence[Line]) -> dict[str, Prompt]:
         id_: Prompt(
             id=id_,
             text=(said["prompt"].prompt or "") if "prompt" in said else "",
-            reference=said["reference"].reference if "reference" in said else None,
+            references=(said["reference"].reference or "",) if "reference" in said else (),
         )
         for id_, said in found.items()
     }

@@ -11,10 +11,12 @@ from decodebench.metrics.kinds import HUMAN_GROUP, LEADING_GROUP, WITHOUT, AnyMe
 from decodebench.metrics.names import MetricName, read_name
 from decodebench.metrics.options import COMPATS, MetricsConfig
 from decodebench.metrics.quality import check_one_cell, measure, score
+from decodebench.metrics.rows_task import TASK_METRICS, Judging, row_name
 from decodebench.metrics.rules import broken_rules
 from decodebench.metrics.scored import Scored
 from decodebench.metrics.sets import MAUVE_LEAST
 from decodebench.metrics.table import METRICS, check_rank_by, chosen
+from decodebench.metrics.task_curves import measure_task_curves
 from decodebench.metrics.texts import UNITS, Unit, countable, cut, unit_of
 from decodebench.metrics.timings import TIMING_METRICS, TimingMetric, measure_timings, score_timings
 
@@ -24,11 +26,13 @@ __all__ = [
     "LEADING_GROUP",
     "MAUVE_LEAST",
     "METRICS",
+    "TASK_METRICS",
     "TIMING_METRICS",
     "UNITS",
     "WITHOUT",
     "AnyMetric",
     "Corpus",
+    "Judging",
     "Metric",
     "MetricName",
     "MetricsConfig",
@@ -46,8 +50,10 @@ __all__ = [
     "cut",
     "measure",
     "measure_curves",
+    "measure_task_curves",
     "measure_timings",
     "read_name",
+    "row_name",
     "score",
     "score_timings",
     "unit_of",

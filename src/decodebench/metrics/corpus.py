@@ -7,7 +7,7 @@ from functools import cached_property
 
 from decodebench.metrics import repetition
 from decodebench.metrics.texts import Unit, cut
-from decodebench.records import HUMAN, Generation, Reading
+from decodebench.records import HUMAN, Generation, Judgement, Reading
 
 Stats = tuple[float, ...]
 """The numbers that a metric keeps of a text."""
@@ -26,12 +26,13 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A generation beside its content cut into units (the EOS that ended it left out), what a scorer said of it, and
-    the rules of its cell."""
+    """A generation beside its content cut into units (the EOS that ended it left out), what a scorer and a task's judge
+    said of it, and the rules of its cell."""
 
     generation: Generation
     units: tuple[Hashable, ...]
     reading: Reading | None = None
+    judgement: Judgement | None = None
     rules: Rules = field(default_factory=Rules)
     _counts: dict[tuple[int, bool], tuple[float, float]] = field(default_factory=dict, compare=False, repr=False)
     _values: dict[Callable[["Text"], Stats | None], Stats | None] = field(
@@ -63,7 +64,8 @@ class Corpus:
 
     `prompts` has all that each prompt returned; `clusters` the cluster of each prompt, for intervals; `human` the
     references of the same prompts (None: there are none); `vocabulary` the number of tokens that the model can choose
-    from, None where it is not known; `unread` why a scorer could not read the texts, where it tried.
+    from, None where it is not known; `unread` why a scorer could not read the texts, where it tried. `judged_whole` is
+    what a task's judge said of all texts together, or why it said nothing; None where it judges each of them.
     """
 
     prompts: Mapping[str, tuple[Text, ...]]
@@ -71,6 +73,7 @@ class Corpus:
     human: "Corpus | None" = None
     vocabulary: int | None = None
     unread: str | None = None
+    judged_whole: float | str | None = None
 
     @cached_property
     def counted(self) -> dict[str, tuple[Text, ...]]:
@@ -141,14 +144,17 @@ def corpus(
     *,
     unit: Unit = "tokens",
     readings: Iterable[Reading] = (),
+    judgements: Iterable[Judgement] = (),
     clusters: Mapping[str, str] | None = None,
     human: Corpus | None = None,
     vocabulary: int | None = None,
     unread: str | None = None,
     rules: Rules | None = None,
+    judged_whole: float | str | None = None,
 ) -> Corpus:
     """The corpus of one cell's records. `clusters` has the cluster of each prompt; None: those of `text_clusters`."""
     read = {(reading.prompt_id, reading.sample): reading for reading in readings}
+    judged = {(judgement.prompt_id, judgement.sample): judgement for judgement in judgements}
     prompts: dict[str, list[Text]] = {}
     ordered = sorted(generations, key=lambda g: (g.prompt_id, g.sample))
     for generation, units in zip(ordered, cut(ordered, unit), strict=True):
@@ -156,6 +162,7 @@ def corpus(
             generation=generation,
             units=units,
             reading=read.get((generation.prompt_id, generation.sample)),
+            judgement=judged.get((generation.prompt_id, generation.sample)),
             rules=rules or Rules(),
         )
         prompts.setdefault(generation.prompt_id, []).append(text)
@@ -165,4 +172,5 @@ def corpus(
         human=human,
         vocabulary=vocabulary,
         unread=unread,
+        judged_whole=judged_whole,
     )

@@ -19,7 +19,7 @@ counted texts: every sample, but only rank 0 of a search); `prompt`: the sum ove
 `samples`: between all texts that a prompt returned, averaged over prompts; `corpus`: of a set with one counted text for
 each prompt, averaged over the samples."""
 
-Need = Literal["logprobs", "generated", "reading", "human"]
+Need = Literal["logprobs", "generated", "reading", "human", "judged"]
 """What the records must have for a metric to exist at all."""
 
 WITHOUT: dict[Need, str] = {
@@ -27,10 +27,12 @@ WITHOUT: dict[Need, str] = {
     "generated": "the texts were given, not generated",
     "reading": "no scorer has read the texts (scorer.id=self, or another model)",
     "human": "the prompts have no references",
+    "judged": "the texts were not judged",
 }
 """The reason where a need is not met."""
 
 Group = Literal[
+    "task",
     "repetition",
     "the whole set",
     "between samples",
@@ -74,14 +76,17 @@ class Metric(MetricRow):
 
     `per_text` gives the K numbers that suffice (None: this text has no value and is left out); they are averaged (level
     `prompt`: summed) within each prompt, then over prompts; `finish` makes the value of the K means. At the level
-    `samples` it is `per_prompt` that gives them, from all texts of a prompt. `missing` is the reason where nothing is
-    left. `by_unit`: depends on the unit that texts are cut into; `{unit}` stands for its name. `share`: 0 or 1 for each
-    text. `repeats`: measured on leading units too, so that long texts do not repeat more for being long.
+    `samples` it is `per_prompt` that gives them, from all texts of a prompt; `per_k` in its place gives them for k of
+    these texts (and 1, or -1 where less is better): such a row is measured for several k. `missing` is the reason where
+    nothing is left. `by_unit`: depends on the unit that texts are cut into; `{unit}` stands for its name. `share`: in
+    most runs 0 or 1 for each text. `repeats`: measured on leading units too, so that long texts do not repeat more for
+    being long.
     """
 
     level: Level
     per_text: Callable[[Text], Stats | None] = lambda text: None
     per_prompt: Callable[[Sequence[Text]], Stats | None] | None = None
+    per_k: Callable[[Sequence[Text], int, int], Stats | None] | None = None
     finish: Finish = identity
     missing: str = "no text"
     needs: tuple[Need, ...] = ()
@@ -138,6 +143,8 @@ def unmet(needs: Sequence[Need], corpus: Corpus) -> str | None:
         return "these are the references themselves"
     if need == "reading" and corpus.unread is not None:
         return f"the scorer could not read the texts ({corpus.unread})"
+    if need == "judged" and corpus.is_human:
+        return "human references are not judged"
     return None if need is None else WITHOUT[need]
 
 
@@ -146,6 +153,8 @@ def _met(need: Need, corpus: Corpus) -> bool:
         return corpus.human is not None
     if need == "reading":
         return any(text.reading is not None for text in corpus.texts)
+    if need == "judged":
+        return corpus.judged_whole is not None or any(text.judgement is not None for text in corpus.texts)
     if need == "generated":
         return any(text.generation.finish_reason != "end" for text in corpus.texts)
     return any(text.generation.token_logprobs for text in corpus.texts) or not any(

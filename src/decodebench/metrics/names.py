@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from decodebench.metrics.kinds import GROUPS, HUMAN_GROUP, LEADING_GROUP, AnyMetric, Group
+from decodebench.metrics.kinds import GROUPS, HUMAN_GROUP, LEADING_GROUP, AnyMetric, Group, Metric
 from decodebench.metrics.options import COMPATS
+from decodebench.metrics.rows_task import TASK_METRICS, row_name
 from decodebench.metrics.table import METRICS
 from decodebench.metrics.texts import UNITS
 from decodebench.metrics.timings import TIMING_METRICS, TimingMetric
@@ -19,20 +20,20 @@ _PARTS = re.compile(
     re.DOTALL,
 )
 _ROWS: tuple[AnyMetric | TimingMetric, ...] = tuple(
-    sorted((*METRICS, *TIMING_METRICS), key=lambda row: GROUPS.index(row.group))
+    sorted((*TASK_METRICS, *METRICS, *TIMING_METRICS), key=lambda row: GROUPS.index(row.group))
 )
 _PLACES = {row.name: place for place, row in enumerate(_ROWS)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricName:
-    """A name taken apart: `rep_4_simctg_first32_words` is of the row `rep_4`.
+    """A name taken apart: `rep_4_simctg_first32_words` is of the row `rep_4`, `pass_at_8` of the row `pass_at_k`.
 
     `row` is None where the tables have none such. `without_unit` is the name up to the unit that it was counted in;
     `plain` leaves out the script, too, that it was counted like (`rep_4_first32`). `is_distance`: from people's texts.
     `place` sorts names as a report shows them: by group, then by row. `headline` and `drawn` are the row's. But what is
-    measured on leading units or as a distance is in a group of its own, and neither in the short table nor drawn; and
-    what is counted like a script is not drawn.
+    measured on leading units or as a distance is in a group of its own, and neither in the short table nor drawn; what
+    is counted like a script is not drawn; what is measured of one sample is what the task is, and neither.
     """
 
     row: AnyMetric | TimingMetric | None
@@ -51,8 +52,10 @@ def read_name(name: str) -> MetricName:
     parts = _PARTS.fullmatch(name)
     assert parts is not None, "the pattern takes any text"
     made, compat, unit = parts["made"] or "", parts["compat"] or "", parts["unit"] or ""
-    place = _PLACES.get(parts["row"], len(_ROWS))
+    of_k, k = row_name(parts["row"])
+    place = _PLACES.get(parts["row"], _PLACES.get(of_k, len(_ROWS)))
     row = _ROWS[place] if place < len(_ROWS) else None
+    of_one = isinstance(row, Metric) and row.per_k is not None and k == 1
     group = row.group if row else "other"
     if made:
         group = HUMAN_GROUP if made == "_w1" else LEADING_GROUP
@@ -63,6 +66,6 @@ def read_name(name: str) -> MetricName:
         is_distance=made == "_w1",
         group=group,
         place=(GROUPS.index(group), place),
-        headline=row.headline if row and not made else None,
-        drawn=not (made or compat) and (row is None or row.drawn),
+        headline=row.headline if row and not (made or of_one) else None,
+        drawn=not (made or compat or of_one) and (row is None or row.drawn),
     )

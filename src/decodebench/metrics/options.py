@@ -17,7 +17,7 @@ class MetricsConfig:
     `unit` is what n-grams, loops and lengths are counted in. `leading`: every repetition metric is also measured on the
     first so many units of the texts that have them (0: not). `compat` counts n-grams as published tables did.
     `against` names the strategy that the others are compared with (None: the first of the run), `rank_by` the metrics
-    of the ranking (None: those of `comparing.RANK_BY` that were measured).
+    of the ranking (None: those of `comparing.RANK_BY`, or RANK_BY_TASK, that were measured).
     """
 
     unit: Unit = "tokens"

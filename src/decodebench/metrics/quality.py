@@ -12,6 +12,7 @@ from decodebench.errors import StoreError
 from decodebench.metrics.corpus import Corpus, Stats, Text, corpus
 from decodebench.metrics.kinds import AnyMetric, Index, Metric, SetMetric, SetValue, named, unmet
 from decodebench.metrics.options import MetricsConfig
+from decodebench.metrics.rows_task import Judging, task_metrics
 from decodebench.metrics.scored import Scored, ScoredMetric
 from decodebench.metrics.table import chosen, distances, on_leading_units
 from decodebench.metrics.texts import Unit, unit_of
@@ -51,10 +52,12 @@ def value_of(metric: AnyMetric, texts: Corpus, unit: Unit = "tokens") -> float |
     return _score_one(metric, texts, unit, subsets=False).value
 
 
-def score(texts: Corpus, config: MetricsConfig) -> list[Scored]:
-    """Every metric that a run asks for: those of the table, those on leading units, the distances from references."""
+def score(texts: Corpus, config: MetricsConfig, judging: Judging | None = None) -> list[Scored]:
+    """Every metric that a run asks for: those of its task (`judging`), those of the table, those on leading units, the
+    distances from references."""
     metrics = chosen(config)
-    scored = [_score_one(metric, texts, config.unit) for metric in metrics]
+    asked = (*(task_metrics(judging, texts) if judging else ()), *metrics)
+    scored = [_score_one(metric, texts, config.unit) for metric in asked]
     if config.leading:
         short = texts.leading(config.leading)
         too_short = f"no text has {config.leading} {config.unit}"
@@ -65,6 +68,11 @@ def score(texts: Corpus, config: MetricsConfig) -> list[Scored]:
     if texts.human is not None or texts.is_human:
         scored += [_score_one(metric, texts, config.unit) for metric in distances(metrics)]
     return _with_intervals(scored, texts)
+
+
+def score_rows(metrics: Sequence[AnyMetric], texts: Corpus) -> list[Scored]:
+    """These metrics of a cell, with their intervals."""
+    return _with_intervals([_score_one(metric, texts, "tokens") for metric in metrics], texts)
 
 
 def check_one_cell(generations: Sequence[Generation]) -> None:
@@ -183,7 +191,8 @@ def _with_intervals(scored: Sequence[Scored], texts: Corpus) -> list[Scored]:
             found[at] = _clipped(subsample_interval(each.value, each.subsets, each.n), each.metric)
         elif isinstance(each.metric, Metric) and each.rows_PK is not None:
             # A share of all or none has no spread to resample; that all samples of a prompt agree is the worst case.
-            if each.metric.share and (one_text or each.value in (0, 1)):
+            alone = one_text or each.metric.level == "samples"
+            if each.metric.share and (alone or each.value in (0, 1)) and np.isin(each.rows_PK, (0, 1)).all():
                 found[at] = share_interval(each.rows_PK.sum(), each.n, texts.clusters_of(each.prompt_ids))
             else:
                 ratios[at] = each.rows_PK, each.metric.finish

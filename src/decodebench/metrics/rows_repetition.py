@@ -38,7 +38,7 @@ def distinct(n: int) -> Metric:
     return replace(
         _ngram_metric("distinct", n),
         direction="higher",
-        headline=9 if n == 2 else None,
+        headline=12 if n == 2 else None,
         per_text=lambda text: repetition.distinct(*text.ngrams(n)),
     )
 
@@ -53,7 +53,7 @@ def rep(n: int, *, drop_last: bool = False) -> Metric:
     return replace(
         _ngram_metric("rep", n),
         level="set",
-        headline=2 if n == 4 else None,
+        headline=5 if n == 4 else None,
         drawn=True,
         per_text=_counts(n, drop_last=drop_last),
         finish=repetition.rep,
@@ -67,7 +67,7 @@ def diversity(*, drop_last: bool = False) -> Metric:
         level="set",
         direction="higher",
         group="repetition",
-        headline=1,
+        headline=4,
         per_text=_counts(2, 3, 4, drop_last=drop_last),
         finish=repetition.diversity,
         missing="no text has 4 {unit}",
@@ -111,7 +111,7 @@ REPETITION: tuple[AnyMetric, ...] = (
         level="text",
         direction="lower",
         group="repetition",
-        headline=3,
+        headline=6,
         per_text=lambda text: (float(repetition.loop_period(text.units) is not None),),
         by_unit=True,
         share=True,

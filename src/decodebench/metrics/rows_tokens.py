@@ -75,7 +75,7 @@ def _cosine(reading: Reading) -> Stats | None:
 _scorer_sum = _read(lambda reading: surprisal.logprob_sum(reading.token_logprobs))
 
 LIKELIHOOD: tuple[AnyMetric, ...] = (
-    _of_tokens("perplexity", _own, surprisal.perplexity, headline=4),
+    _of_tokens("perplexity", _own, surprisal.perplexity, headline=7),
     _of_tokens("perplexity_text", lambda text: surprisal.text_perplexity(text.generation.token_logprobs), drawn=False),
     _of_tokens("surprisal", _own, surprisal.mean_surprisal, unit="nats"),
     _of_tokens(
@@ -115,7 +115,7 @@ LENGTH: tuple[AnyMetric, ...] = (
         level="text",
         direction="none",
         group="length",
-        headline=8,
+        headline=11,
         unit="{unit}",
         per_text=lambda text: (float(len(text.units)),),
         by_unit=True,

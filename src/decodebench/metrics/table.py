@@ -11,6 +11,7 @@ from decodebench.metrics.kinds import HUMAN_GROUP, AnyMetric, Metric, SetMetric,
 from decodebench.metrics.options import MetricsConfig
 from decodebench.metrics.rows_between import BETWEEN, HUMAN
 from decodebench.metrics.rows_repetition import REPETITION
+from decodebench.metrics.rows_task import TASK_METRICS, row_name
 from decodebench.metrics.rows_tokens import COST, LENGTH, LIKELIHOOD
 from decodebench.metrics.rules import RULES
 from decodebench.metrics.timings import TIMING_METRICS
@@ -66,10 +67,10 @@ def check_rank_by(config: MetricsConfig) -> None:
     metrics = chosen(config)
     every: tuple[AnyMetric, ...] = (*metrics, *on_leading_units(metrics, config.leading), *distances(metrics))
     known = {named(metric, config.unit): metric.direction for metric in every}
-    known |= {metric.name: metric.direction for metric in TIMING_METRICS}
+    known |= {metric.name: metric.direction for metric in (*TIMING_METRICS, *TASK_METRICS)}
     usable = [name for name, direction in known.items() if direction != "none"]
     for name in config.rank_by or ():
-        if name not in usable:
+        if name not in usable and row_name(name)[0] not in usable:
             why = "neither more nor less of it is better" if name in known else "no such metric"
             near = get_close_matches(name, usable, n=3, cutoff=0.5) or usable[:3]
             raise ConfigError(

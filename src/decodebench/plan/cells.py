@@ -11,10 +11,11 @@ from decodebench.errors import ConfigError, allowed_names
 from decodebench.metrics import check_rank_by
 from decodebench.models import ModelConfig, ScorerConfig
 from decodebench.plan.config import EngineConfig, JobConfig, LatencyConfig
-from decodebench.plan.measured import refuse_unmeasured
+from decodebench.plan.measured import refuse_too_many, refuse_unmeasured
 from decodebench.prompts import PromptsConfig, load_prompts, prompts_sha256, told_date
 from decodebench.records import HUMAN, Cell, Prompt
 from decodebench.strategies import Strategy
+from decodebench.tasks import TaskConfig, check_task
 
 _MODEL_KEYS = ("source", "id", "revision", "path", "dtype", "tokenizer", "pad_to_eos")
 _TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
@@ -26,7 +27,7 @@ _TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
     "strategy": None,  # all of them
 }
 _COUNT = "num_return_sequences"
-_ONE_PER_RUN = ("name", "results", "metrics", "scorer", "latency", "engine")
+_ONE_PER_RUN = ("name", "results", "metrics", "scorer", "task", "latency", "engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class Plan:
     run_dir: Path
     jobs: tuple[Job, ...]
     scorer: ScorerConfig
+    task: TaskConfig
     latency: LatencyConfig
     engine: EngineConfig
 
@@ -80,12 +82,13 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
         key = repr(config.prompts)
         if key not in sets:
             prompts = load_prompts(config.prompts)
+            check_task(config.task, prompts)
             sets[key] = (prompts, prompts_sha256(prompts))
         job = _job(config, *sets[key])
         _refuse_two_counts(jobs.setdefault(job.cell.id, job), job)
-    refuse_unmeasured(
-        first.metrics, first.scorer, first.latency, [(job.strategy, job.prompts) for job in jobs.values()]
-    )
+    cells = [(job.strategy, job.prompts) for job in jobs.values()]
+    refuse_too_many(first.task, [strategy for strategy, _ in cells])
+    refuse_unmeasured(first.metrics, first.scorer, first.task, first.latency, cells)
     labels = cell_labels({cell: job.cell.config for cell, job in jobs.items()})
     strategies = [*dict.fromkeys(label["strategy"] for label in labels.values()), HUMAN]
     if first.metrics.against not in (None, *strategies):
@@ -97,6 +100,7 @@ def plan(configs: Sequence[JobConfig]) -> Plan:
         run_dir=Path(first.results) / first.name,
         jobs=tuple(_labelled(job, **labels[cell]) for cell, job in jobs.items()),
         scorer=first.scorer,
+        task=first.task,
         latency=first.latency,
         engine=first.engine,
     )

@@ -17,10 +17,11 @@ from decodebench.metrics import MetricsConfig
 from decodebench.models import ModelConfig, ScorerConfig, check_config
 from decodebench.prompts import PromptsConfig, check_template
 from decodebench.strategies import Strategy
+from decodebench.tasks import TaskConfig
 
 T = TypeVar("T")
 _PLAIN = (int, float, str, bool)
-GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "latency", "engine")
+GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "task", "latency", "engine")
 KEYS = (*GROUPS, "name", "results", "seed")
 _LARGEST_SEED = 2**63 - 1
 """What a table keeps as an integer."""
@@ -116,6 +117,7 @@ class JobConfig:
     strategy: Strategy
     metrics: MetricsConfig
     scorer: ScorerConfig
+    task: TaskConfig
     latency: LatencyConfig
     engine: EngineConfig
     resolved: Mapping[str, Any]
@@ -128,7 +130,13 @@ def _text_keys() -> frozenset[str]:
         *("draft", "amateur", "answer_pattern"),
     )
     found = {"name", "results", "prompts.ids", *(f"strategy.{name}" for name in of_strategies)}
-    kinds = {"model": ModelConfig, "prompts": PromptsConfig, "metrics": MetricsConfig, "scorer": ScorerConfig}
+    kinds = {
+        "model": ModelConfig,
+        "prompts": PromptsConfig,
+        "metrics": MetricsConfig,
+        "scorer": ScorerConfig,
+        "task": TaskConfig,
+    }
     for group, kind in kinds.items():
         for name, hint in typing.get_type_hints(kind).items():
             if str in (hint, *typing.get_args(hint)):
@@ -165,6 +173,7 @@ def resolved_job(resolved: Mapping[str, Any]) -> JobConfig:
         strategy=build_strategy(resolved["strategy"]),
         metrics=typed(MetricsConfig, resolved["metrics"], "metrics"),
         scorer=typed(ScorerConfig, resolved["scorer"], "scorer"),
+        task=typed(TaskConfig, resolved["task"], "task"),
         latency=typed(LatencyConfig, resolved["latency"], "latency"),
         engine=typed(EngineConfig, resolved["engine"], "engine"),
         resolved=resolved,

@@ -3,24 +3,37 @@
 from collections.abc import Sequence
 
 from decodebench.errors import ConfigError
-from decodebench.metrics import MAUVE_LEAST, WITHOUT, MetricsConfig, TimingMetric, read_name
+from decodebench.metrics import MAUVE_LEAST, WITHOUT, MetricsConfig, TimingMetric, read_name, row_name
 from decodebench.models import ScorerConfig
 from decodebench.plan.config import LatencyConfig
 from decodebench.records import Prompt
 from decodebench.strategies import Strategy
+from decodebench.tasks import TaskConfig
 
 _OF_DRAFTS = ("acceptance_rate", "tokens_per_forward")
+
+
+def refuse_too_many(task: TaskConfig, strategies: Sequence[Strategy]) -> None:
+    """Raise ConfigError for a number of `task.k` above that of the texts that any strategy gives for a prompt."""
+    most = max(strategy.samples * strategy.returns for strategy in strategies)
+    for k in task.k or ():
+        if k > most:
+            raise ConfigError(
+                f"task.k={k}: no strategy gives so many texts for a prompt, the most are {most}; allowed is {most} or "
+                f"less, or strategy.num_return_sequences={k} or more"
+            )
 
 
 def refuse_unmeasured(
     metrics: MetricsConfig,
     scorer: ScorerConfig,
+    task: TaskConfig,
     latency: LatencyConfig,
     cells: Sequence[tuple[Strategy, Sequence[Prompt]]],
 ) -> None:
     """Raise ConfigError for a metric of `metrics.rank_by` that no cell of the run will have."""
     for name in metrics.rank_by or ():
-        if why := _unmeasured(name, metrics, scorer, latency, cells):
+        if why := _unmeasured(name, metrics, scorer, task, latency, cells):
             raise ConfigError(
                 f"metrics.rank_by={name}: this run will not measure it ({why}); allowed are metrics that it measures"
             )
@@ -30,6 +43,7 @@ def _unmeasured(
     name: str,
     metrics: MetricsConfig,
     scorer: ScorerConfig,
+    task: TaskConfig,
     latency: LatencyConfig,
     cells: Sequence[tuple[Strategy, Sequence[Prompt]]],
 ) -> str | None:
@@ -38,6 +52,8 @@ def _unmeasured(
         return "nothing is timed: latency.rounds=0" if latency.rounds == 0 else None
     if known.row is None:
         return None
+    if "judged" in known.row.needs:
+        return _unjudged(name, task, max(strategy.samples * strategy.returns for strategy, _ in cells))
     if "reading" in known.row.needs and scorer.id is None:
         return WITHOUT["reading"]
     referenced = max(sum(prompt.reference is not None for prompt in prompts) for _, prompts in cells)
@@ -55,3 +71,12 @@ def _unmeasured(
         too_short = longest is not None and longest < metrics.leading
         return f"no text has {metrics.leading} tokens: strategy.max_new_tokens={longest}" if too_short else None
     return None
+
+
+def _unjudged(name: str, task: TaskConfig, most: int) -> str | None:
+    """Why a metric of the task is not measured: it is none of its k, say."""
+    ks = task.k or sorted({1, most})
+    _, k = row_name(name)
+    if task.name == "none":
+        return "no text is judged: task=none"
+    return None if k is None or k in ks else f"task.k has {', '.join(map(str, ks))}"

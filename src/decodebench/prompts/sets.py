@@ -119,7 +119,7 @@ def load_prompts(config: PromptsConfig) -> tuple[Prompt, ...]:
         for field in fields(Prompt):
             if getattr(first, field.name) != getattr(prompt, field.name):
                 raise PromptError(
-                    f"{key}: {place} and {row.where} have the same id {prompt.id!r}, and another {field.name}; "
+                    f"{key}: {place} and {row.where} have the same id {prompt.id!r}, and another {field.name.removesuffix('s')}; "
                     "allowed is an id for each prompt"
                 )
     if repeated := len(table.rows) - len(prompts):
@@ -162,7 +162,15 @@ def check_template(template: str | None) -> None:
 
 def prompts_sha256(prompts: Sequence[Prompt]) -> str:
     """Hex SHA-256 of ids, texts and references in their order: of what is decoded and compared, not of labels."""
-    content = [{"id": prompt.id, "text": prompt.text, "reference": prompt.reference} for prompt in prompts]
+    content = [
+        {
+            "id": prompt.id,
+            "text": prompt.text,
+            # one of them is told as itself, as it was when a prompt could have but one
+            "reference": list(prompt.references) if len(prompt.references) > 1 else prompt.reference,
+        }
+        for prompt in prompts
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -223,7 +231,7 @@ def _prompt(at: str, row: Row, position: int, table: Table, config: PromptsConfi
         id=id_,
         text=text,
         # CSV has no null, so an empty cell is a missing reference; the other formats follow.
-        reference=None if reference is None else text_value(at, config.reference_column, reference) or None,
+        references=() if reference in (None, "") else (text_value(at, config.reference_column, reference),),
         language=config.language if language is None else text_value(at, "language", language),
         tags=tuple(text_value(at, "tags", tag) for tag in tags),
     )

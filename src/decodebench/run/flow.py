@@ -10,6 +10,7 @@ from decodebench.plan import Job, Plan
 from decodebench.run.stages import (
     decode,
     finish,
+    judge,
     load_model,
     read_by_another,
     read_by_itself,
@@ -28,7 +29,7 @@ class RunFailedError(DecodebenchError):
 
 
 def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = print) -> Path:
-    """Decode, time, score and report a plan; returns the run folder.
+    """Decode, time, judge, score and report a plan; returns the run folder.
 
     `adds` is for launchers that hand over one cell after the other: cells already stored stay beside the plan's.
     Raises the error itself where no cell could be started (nothing is written then), RunFailedError where some failed,
@@ -43,6 +44,7 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
                     _with_one_model(run, jobs)
                 read_by_another(run)
             finish(run)
+            judge(run)
         score_run(plan.run_dir)
         report = render(plan.run_dir)
     echo(report.table)
@@ -76,12 +78,16 @@ def _with_one_model(run: RunUnderWay, jobs: Sequence[Job]) -> None:
 
 
 def _raise_what_failed(run: RunUnderWay, page: Path) -> None:
-    """Raise RunFailedError where cells failed, or texts could not be read or timed."""
+    """Raise RunFailedError where cells failed, or texts could not be read, timed or judged."""
     if run.progress.failed:
         failed, cells = run.store.manifest["failed"], run.store.manifest["cells"]
         so_far = " so far" if run.adds else ""
         raise RunFailedError(f"{len(failed)} of {len(cells)} cells{so_far} failed; the reasons are in {page}")
-    for what, missing in (("read again", run.progress.unread), ("timed", run.progress.untimed)):
+    for what, missing in (
+        ("read again", run.progress.unread),
+        ("timed", run.progress.untimed),
+        ("judged", run.progress.unjudged),
+    ):
         if missing:
             why = next(iter(missing.values()))
             raise RunFailedError(f"the texts are in {run.plan.run_dir}, but not all could be {what}: {why}")

@@ -18,7 +18,8 @@ class Progress:
     """What a run learns while it goes on. `models`, `generation_configs` and `failed` are by cell id.
 
     `references` are the ids of cells of references that there are; `unread` says of cells (None: of all) why a model
-    could not read their texts, `untimed` of cells why their calls could not be timed. `warnings` are lines on what is
+    could not read their texts, `untimed` of cells why their calls could not be timed,
+    `unjudged` why the task could not judge the texts. `warnings` are lines on what is
     odd, with the cells that each holds of, in order.
     """
 
@@ -29,6 +30,7 @@ class Progress:
     scorer: Mapping[str, Any] | None = None
     unread: dict[str | None, str] = field(default_factory=dict)
     untimed: dict[str, str] = field(default_factory=dict)
+    unjudged: dict[str | None, str] = field(default_factory=dict)
     warnings: dict[str, dict[str, None]] = field(default_factory=dict)
     first_error: DecodebenchError | None = None
     counts: Counts = field(default_factory=Counts)

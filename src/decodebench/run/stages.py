@@ -1,7 +1,7 @@
-"""The stages of a run that decode, time and read. Each is given the run under way, and leaves its result in the folder:
+"""The stages of a run that decode, time, read and judge. Each is given the run under way, and leaves its result in the folder:
 
 load_model -> decode (journal) -> time (latency) -> read_references (references) -> read_by_itself, read_by_another
-(readings), and finish, which makes the tables of what there is.
+(readings); finish, which makes the tables of what there is; and judge (judgements), of these tables.
 """
 
 import logging
@@ -30,6 +30,7 @@ from decodebench.reading import Readings, by_cell, finish_readings, read_other, 
 from decodebench.records import Counts, Generation, Timing
 from decodebench.run.manifest import memory_entry, model_entry
 from decodebench.run.underway import RunUnderWay
+from decodebench.scoring import judge_run, leave_unjudged
 
 log = logging.getLogger(__name__)
 _Record = TypeVar("_Record", Generation, Timing)
@@ -206,6 +207,18 @@ def finish(run: RunUnderWay) -> None:
     finish_readings(store.run_dir, run.progress.scorer, done)
     store.finish(texts, sorted(timings, key=lambda t: (order[t.cell], t.round)))
     store.write_manifest(done)
+
+
+def judge(run: RunUnderWay) -> None:
+    """What the task says of each text; all of them anew, since another task takes other answers from the same texts.
+
+    Texts that cannot be judged are none the worse for it: the run is reported without, and says why.
+    """
+    run_dir, task, unjudged = run.plan.run_dir, run.plan.task, run.progress.unjudged
+    with noted(unjudged, None):
+        judge_run(run_dir, task)
+    for reason in unjudged.values():
+        leave_unjudged(run_dir, task, reason)
 
 
 def _sum(a: Counts, b: Counts) -> Counts:

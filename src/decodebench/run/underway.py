@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from decodebench.plan import Plan
-from decodebench.records import Generation
+from decodebench.records import Generation, StoredPrompt
 from decodebench.run.manifest import manifest
 from decodebench.run.progress import Progress
 from decodebench.store import RunStore
@@ -39,11 +39,28 @@ class RunUnderWay:
     def begin(self) -> None:
         """Write the manifest as it is by now; the first time this creates the folder."""
         self._drop_times_of_other_calls()
-        self.store.begin(self.manifest("running"))
+        now = self.manifest("running")
+        prompts = self._prompts(now)
+        self.store.begin(now)
+        if prompts != self.store.prompts:
+            self.store.write_prompts(prompts)
 
     def manifest(self, status: str) -> dict[str, Any]:
         """What the run says of itself by now."""
         return manifest(self.plan, self.progress, status, earlier=self.store.manifest, keeps=self.adds)
+
+    def _prompts(self, now: Mapping[str, Any]) -> list[StoredPrompt]:
+        """The prompts of each set, in the order of the manifest that is to be; those of cells beside the plan's as they
+        are stored, under the set's label of today."""
+        planned = {job.cell.id: job for job in self.plan.jobs}
+        then = {entry["id"]: entry["prompts"] for entry in self.store.manifest.get("cells", ())}
+        sets: dict[str, list[StoredPrompt]] = {entry["prompts"]: [] for entry in now["cells"]}
+        for cell, label in ((entry["id"], entry["prompts"]) for entry in now["cells"]):
+            if not sets[label] and cell in planned:
+                sets[label] = [StoredPrompt.of(label, prompt) for prompt in planned[cell].prompts]
+            elif not sets[label]:
+                sets[label] = [replace(row, prompts=label) for row in self.store.prompts if row.prompts == then[cell]]
+        return [row for rows in sets.values() for row in rows]
 
     def _drop_times_of_other_calls(self) -> None:
         """Let go of the times of cells that are to return another number of texts than the manifest says."""

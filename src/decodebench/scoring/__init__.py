@@ -1,10 +1,12 @@
-"""Texts -> measurements of a stored run, without a model. In: a run folder. Out: its measurements, curves,
+"""Texts -> measurements of a stored run, without a model. In: a run folder. Out: its judgements, measurements, curves,
 differences and ranking.
 
-`run` takes cell after cell through the metrics; `comparing` pairs strategies by prompt.
+`judging` asks the task what it says of each text; `run` takes cell after cell through the metrics; `comparing` pairs
+strategies by prompt.
 """
 
 from decodebench.scoring.comparing import Arm, Arms, Pooled
+from decodebench.scoring.judging import judge_run, leave_unjudged
 from decodebench.scoring.run import ScoredRun, score_run, scored_run
 
-__all__ = ["Arm", "Arms", "Pooled", "ScoredRun", "score_run", "scored_run"]
+__all__ = ["Arm", "Arms", "Pooled", "ScoredRun", "judge_run", "leave_unjudged", "score_run", "scored_run"]

@@ -30,6 +30,8 @@ from decodebench.stats import (
 RANK_BY = ("diversity", "loop_share", "e2e_s")
 """What a ranking goes by where nothing else is chosen; in the run's own unit, and as far as it was measured. Of
 diversity the leading-unit form, where mean lengths differ and all strategies have it."""
+RANK_BY_TASK = ("task", "e2e_s")
+"""The same where texts were judged: what is good for the task may well be dull."""
 LENGTHS_ALIKE = 1.1
 """Mean lengths differ where the longest is more than so many times the shortest: a shorter text repeats less for being
 short."""
@@ -265,7 +267,8 @@ def _chosen(arms: Sequence[Arm], rank_by: Sequence[str] | None, *, leading: bool
     ranked = [name for name, pooled in pooled_of.items() if pooled.direction != "none"]
     if rank_by is None:
         by_plain = {read_name(name).plain: name for name in ranked}
-        chosen = [by_plain[plain] for plain in RANK_BY if plain in by_plain]
+        judged = any(_value(arm, "task") is not None for arm in arms)
+        chosen = [by_plain[plain] for plain in (RANK_BY_TASK if judged else RANK_BY) if plain in by_plain]
         for plain, name in by_plain.items() if leading else ():
             if plain.startswith("diversity_first") and all(_value(arm, name) is not None for arm in arms):
                 chosen = [name if read_name(other).plain == "diversity" else other for other in chosen]

@@ -15,6 +15,7 @@ from decodebench.errors import ConfigError, StoreError
 from decodebench.metrics import (
     UNITS,
     Corpus,
+    Judging,
     MetricsConfig,
     Rules,
     broken_rules,
@@ -23,11 +24,23 @@ from decodebench.metrics import (
     corpus,
     countable,
     measure_curves,
+    measure_task_curves,
     score,
     score_timings,
 )
-from decodebench.records import CellWarning, CurvePoint, Difference, Generation, Measurement, Rank, Reading, Timing
+from decodebench.records import (
+    CellWarning,
+    CurvePoint,
+    Difference,
+    Generation,
+    Judgement,
+    Measurement,
+    Rank,
+    Reading,
+    Timing,
+)
 from decodebench.scoring.comparing import Arms, differences, ranking
+from decodebench.scoring.judging import judged_whole, judging_of, unjudged
 from decodebench.store import cells_of, read_cell, read_manifest, read_records, write_csv, write_json, write_records
 
 log = logging.getLogger(__name__)
@@ -35,10 +48,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRun:
-    """What was measured of a run, in memory: records for its tables, and the arms that comparisons are made of; the
-    strategies that have `failed` cells; what texts did not keep to."""
+    """What was measured of a run, in memory: how its texts were judged (None: they were not), records for its tables,
+    and the arms that comparisons are made of; the strategies that have `failed` cells; what texts did not keep to."""
 
     config: MetricsConfig
+    judging: Judging | None
     measurements: Sequence[Measurement]
     curves: Sequence[CurvePoint]
     arms: Arms
@@ -77,25 +91,34 @@ def scored_run(run_dir: Path, **changes: Any) -> ScoredRun:
     """The same without writing anything."""
     manifest = read_manifest(run_dir)
     config = metrics_config(manifest, **changes)
+    judging = judging_of(run_dir, manifest)
     timings = read_records(run_dir / "latency.parquet", Timing, optional=True)
     measurements: list[Measurement] = []
     curves: list[CurvePoint] = []
     warnings: list[CellWarning] = []
     arms = Arms()
     for entry, texts in _corpora(run_dir, manifest, config):
-        scored = score(texts, config)
+        scored = score(texts, config, judging)
         scored += score_timings([t for t in timings if t.cell == entry["id"]], texts.clusters)
         measurements += [each.measurement(texts.first) for each in scored]
         warnings += [
             CellWarning(warning=each.line, cells=(str(entry["id"]),), metric=each.metric)
             for each in broken_rules(texts)
         ]
+        warnings += unjudged(texts)
         curves += measure_curves(texts, unit=config.unit)
+        curves += measure_task_curves(texts, judging) if judging else []
         arms.add(entry, scored, texts.clusters)
     missing = {entry["cell"] for entry in manifest["failed"]}
     failed = [entry["strategy"] for entry in manifest["cells"] if entry["id"] in missing]
     return ScoredRun(
-        config=config, measurements=measurements, curves=curves, arms=arms, failed=failed, warnings=warnings
+        config=config,
+        judging=judging,
+        measurements=measurements,
+        curves=curves,
+        arms=arms,
+        failed=failed,
+        warnings=warnings,
     )
 
 
@@ -172,6 +195,8 @@ def _corpus(
         generations,
         unit=config.unit,
         readings=readings,
+        judgements=read_cell(run_dir / "judgements.parquet", Judgement, entry["id"], optional=True),
+        judged_whole=judged_whole(manifest, entry["id"]),
         human=human,
         vocabulary=manifest["models"].get(entry["model"], {}).get("vocabulary"),
         rules=_rules(entry, manifest),

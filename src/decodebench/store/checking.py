@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from decodebench.errors import one_line
-from decodebench.records import CurvePoint, Generation, Reading, Timing
+from decodebench.records import CurvePoint, Generation, Judgement, Reading, Timing
 
 
 class WrongTableError(ValueError):
@@ -132,6 +132,7 @@ _AGREE: Mapping[type, Mapping[str, Holds]] = {
         "token_logprobs has not one number for each of token_ids": _as_long("token_logprobs"),
         "token_entropies has not one number for each of token_ids": _as_long("token_entropies"),
     },
+    Judgement: {"sample is below 0": _at_least("sample", 0)},
     Timing: {
         "round is below 0": _at_least("round", 0),
         "e2e_s is not above 0": lambda table: pc.greater(table["e2e_s"], 0.0),

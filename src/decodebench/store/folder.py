@@ -18,7 +18,7 @@ from typing import Any
 import filelock
 
 from decodebench.errors import DiskError, StoreError, one_line
-from decodebench.records import Generation, Timing
+from decodebench.records import Generation, StoredPrompt, Timing
 from decodebench.store.cache import cache_root
 from decodebench.store.changes import other_model
 from decodebench.store.checking import checked
@@ -36,6 +36,7 @@ class RunStore:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
+        self.prompts: list[StoredPrompt] = []
         self.generations: dict[Key, Generation] = {}
         self.references: list[Generation] = []
         self.timings: list[Timing] = []
@@ -62,6 +63,7 @@ class RunStore:
         if self._journal_path.exists():
             stored += _journal_lines(self._journal_path)
         self.generations = {(g.cell, g.prompt_id, g.sample): g for g in stored}
+        self.prompts = read_records(self.run_dir / "prompts.parquet", StoredPrompt, optional=True)
         self.references = read_records(self.run_dir / "references.parquet", Generation, optional=True)
         self.timings = read_records(self.run_dir / "latency.parquet", Timing, optional=True)
 
@@ -145,6 +147,11 @@ class RunStore:
                 lines = lines[os.write(self._journal, lines) :]
             os.fsync(self._journal)
         self.generations.update({(g.cell, g.prompt_id, g.sample): g for g in new})
+
+    def write_prompts(self, prompts: Iterable[StoredPrompt]) -> None:
+        """Replace prompts.parquet."""
+        self.prompts = list(prompts)
+        write_records(self.run_dir / "prompts.parquet", StoredPrompt, self.prompts)
 
     def write_references(self, references: Iterable[Generation]) -> None:
         """Replace references.parquet; without references there is no such file."""

@@ -16,6 +16,7 @@ from decodebench.records import SCHEMA_VERSION
 
 
 class _Config(TypedDict, total=False):
+    task: dict[str, Any]
     model: dict[str, Any]
     prompts: dict[str, Any]
     strategy: dict[str, Any]
@@ -81,6 +82,20 @@ class _Scorer(TypedDict):
     dtype: str | None
 
 
+class _Whole(TypedDict):
+    value: float | None
+    reason: str | None
+
+
+class _Task(TypedDict):
+    config: dict[str, Any]
+    rule: str
+    direction: str
+    unit: str
+    whole: dict[str, _Whole]
+    error: str | None
+
+
 class _Warning(TypedDict):
     warning: str
     cells: list[str]
@@ -104,6 +119,7 @@ class _Manifest(TypedDict, total=False):
     cells: list[_Cell]
     references: list[_Humans]
     scorer: _Scorer | None
+    task: _Task | None
     unread: list[_Unread]
     untimed: list[_Failed]
     failed: list[_Failed]
