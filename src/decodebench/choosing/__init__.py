@@ -2,14 +2,16 @@
 choice.json in the run's folder.
 
 `split` halves the prompts, `half` is what was measured on one of them; `decide` chooses by the one and says what the
-other says, within `bounds`; `choice` is what comes of it.
+other says, within `bounds`; `choice` is what comes of it. `stored` chooses in a stored run, `flow` makes one.
 """
 
 from decodebench.choosing.bounds import Bound, read_bounds
 from decodebench.choosing.choice import Choice
 from decodebench.choosing.decide import Selected, Tried, confirm, select
+from decodebench.choosing.flow import carry_out
 from decodebench.choosing.half import Half
 from decodebench.choosing.split import Split, split_prompts
+from decodebench.choosing.stored import choose_stored
 
 __all__ = [
     "Bound",
@@ -18,6 +20,8 @@ __all__ = [
     "Selected",
     "Split",
     "Tried",
+    "carry_out",
+    "choose_stored",
     "confirm",
     "read_bounds",
     "select",

@@ -39,7 +39,7 @@ class Half:
         return known[metric]
 
     def rows(self, strategy: str, metric: str) -> tuple[dict[str, Array], Finish] | str:
-        """What a metric keeps of each prompt of this half, and what makes a value of their means; or why there is none."""
+        """What a metric keeps of each prompt here, and what makes a value of their means; or why there is none."""
         pooled = self._pooled(strategy, metric)
         if pooled is None or pooled.value is None:
             return "was not measured" if pooled is None else pooled.reason or "has no value"
@@ -49,7 +49,7 @@ class Half:
         return (rows, pooled.finish) if rows else "has no value on these prompts"
 
     def value(self, strategy: str, metric: str) -> float | None:
-        """The value of a metric on these prompts; where no half has one (a time, a value of a whole set) that of all."""
+        """The value of a metric on these prompts; where no half has one (a time, a whole set) that of all."""
         found = self.rows(strategy, metric)
         if isinstance(found, str):
             pooled = self._pooled(strategy, metric)

@@ -30,8 +30,8 @@ class Split:
             )
         if len(self.confirm) < WELL:
             return (
-                f"{len(self.confirm)} prompts confirm: only large differences can be shown. Of {2 * WELL} prompts or more "
-                f"{WELL} or more confirm."
+                f"{len(self.confirm)} prompts confirm: only large differences can be shown. Of {2 * WELL} prompts "
+                f"or more, {WELL} or more confirm."
             )
         return None
 
@@ -40,8 +40,8 @@ def split_prompts(cluster_of: Mapping[str, str], kind: Literal["half", "none"] =
     """Split prompts, given the cluster of each one by its id, whole clusters to either side.
 
     The clusters come in the order of their smallest hashed id, which knows nothing of texts nor of the order of the
-    prompts; the first ones confirm, until they are half of the prompts. Raises ConfigError where a side would have fewer than 10
-    clusters: nothing could be said of it.
+    prompts; the first ones confirm, until they are half of the prompts. Raises ConfigError where a side would have
+    fewer than 10 clusters: nothing could be said of it.
     """
     if kind == "none":
         return Split(kind=kind, select=tuple(cluster_of), confirm=tuple(cluster_of))

@@ -1,6 +1,7 @@
 """A choice among the strategies of a stored run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,29 +62,27 @@ def trials_of(manifest: Mapping[str, Any]) -> list[Tried]:
 
 
 def halves(arms: Arms, config: ChooseConfig) -> tuple[Half, Half, Split]:
-    """The two halves of a run's prompts, with what was measured on each."""
-    models = {model for model, _ in arms.sets}
+    """The two halves of a run's prompts, with what was measured on each. Raises ConfigError for a run of several models
+    or prompt sets."""
     sets = {prompts for _, prompts in arms.sets}
-    names = {prompts.removesuffix(SELECT).removesuffix(CONFIRM) for prompts in sets}
-    for what, found in (("models", models), ("prompt sets", names)):
-        if len(found) > 1:
-            raise ConfigError(f"choose: the run has {len(found)} {what} ({', '.join(sorted(found))}); allowed is one")
-    (model,), (name,) = models, names
-    if sets == {name + SELECT, name + CONFIRM}:
-        selecting, confirming = (_half(arms, model, name + side) for side in (SELECT, CONFIRM))
-        split = Split(kind="half", select=selecting.prompts, confirm=confirming.prompts)
-        return selecting, confirming, split
-    whole = _half(arms, model, next(iter(sets)))
+    if any(prompts.endswith(SELECT) for prompts in sets):
+        selecting, confirming = half(arms, of=SELECT), half(arms, of=CONFIRM)
+        return selecting, confirming, Split(kind="half", select=selecting.prompts, confirm=confirming.prompts)
+    whole = half(arms)
     split = split_prompts({prompt: whole.clusters.get(prompt, prompt) for prompt in whole.prompts}, config.split)
-    selecting, confirming = (
-        Half(arms=whole.arms, prompts=prompts, clusters=whole.clusters) for prompts in (split.select, split.confirm)
-    )
+    selecting, confirming = (replace(whole, prompts=prompts) for prompts in (split.select, split.confirm))
     return selecting, confirming, split
 
 
-def _half(arms: Arms, model: str, prompts: str) -> Half:
-    """All prompts of a set: those of which any strategy has a row in any metric."""
-    of_set = {strategy: arm for strategy, arm in arms.sets[model, prompts].items() if strategy != HUMAN}
-    pooled = (found for arm in of_set.values() for name in arm.names() if (found := arm.pooled(name)) is not None)
-    ids = dict.fromkeys(prompt for found in pooled for prompt in found.rows)
-    return Half(arms=of_set, prompts=tuple(ids), clusters=arms.clusters[model, prompts])
+def half(arms: Arms, of: str = "") -> Half:
+    """What was measured on the prompt set whose name ends in `of`: its prompts are those that any metric has a row of.
+    Raises ConfigError unless there is one such set, of one model."""
+    found = [names for names in arms.sets if names[1].endswith(of)]
+    if len(found) != 1:
+        said = ", ".join(" · ".join(names) for names in found) or f"none with a name that ends in{of}"
+        raise ConfigError(f"choose: {len(found)} pairs of model and prompt set ({said:.200}); allowed is one")
+    (names,) = found
+    of_set = {strategy: arm for strategy, arm in arms.sets[names].items() if strategy != HUMAN}
+    pooled = (each for arm in of_set.values() for name in arm.names() if (each := arm.pooled(name)) is not None)
+    prompts = dict.fromkeys(prompt for each in pooled for prompt in each.rows)
+    return Half(arms=of_set, prompts=tuple(prompts), clusters=arms.clusters[names])

@@ -12,6 +12,7 @@ from decodebench.plan.config import (
     TEXT_KEYS,
     ChooseConfig,
     EngineConfig,
+    JobConfig,
     LatencyConfig,
     build_strategy,
     conf_dir,
@@ -19,6 +20,7 @@ from decodebench.plan.config import (
     resolved_job,
     typed,
 )
+from decodebench.plan.measured import refuse_unmeasured
 from decodebench.plan.search import Trial, families, trials
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "EngineConfig",
     "Entry",
     "Job",
+    "JobConfig",
     "LatencyConfig",
     "Plan",
     "Trial",
@@ -43,6 +46,7 @@ __all__ = [
     "model_told",
     "plan",
     "reference_id",
+    "refuse_unmeasured",
     "resolved_job",
     "trials",
     "typed",

@@ -21,7 +21,7 @@ from decodebench.tasks import TaskConfig
 
 T = TypeVar("T")
 _PLAIN = (int, float, str, bool)
-GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "task", "latency", "engine")
+GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "task", "choose", "latency", "engine")
 KEYS = (*GROUPS, "name", "results", "seed")
 _LARGEST_SEED = 2**63 - 1
 """What a table keeps as an integer."""
@@ -118,6 +118,7 @@ class JobConfig:
     metrics: MetricsConfig
     scorer: ScorerConfig
     task: TaskConfig
+    choose: ChooseConfig
     latency: LatencyConfig
     engine: EngineConfig
     resolved: Mapping[str, Any]
@@ -129,7 +130,14 @@ def _text_keys() -> frozenset[str]:
         *("negative_prompt", "bad_words", "force_words", "dry_sequence_breakers"),
         *("draft", "amateur", "answer_pattern"),
     )
-    found = {"name", "results", "prompts.ids", *(f"strategy.{name}" for name in of_strategies)}
+    found = {
+        "name",
+        "results",
+        "prompts.ids",
+        "choose.require",
+        "choose.families",
+        *(f"strategy.{name}" for name in of_strategies),
+    }
     kinds = {
         "model": ModelConfig,
         "prompts": PromptsConfig,
@@ -174,6 +182,7 @@ def resolved_job(resolved: Mapping[str, Any]) -> JobConfig:
         metrics=typed(MetricsConfig, resolved["metrics"], "metrics"),
         scorer=typed(ScorerConfig, resolved["scorer"], "scorer"),
         task=typed(TaskConfig, resolved["task"], "task"),
+        choose=typed(ChooseConfig, resolved["choose"], "choose"),
         latency=typed(LatencyConfig, resolved["latency"], "latency"),
         engine=typed(EngineConfig, resolved["engine"], "engine"),
         resolved=resolved,
