@@ -22,10 +22,9 @@ from decodebench.stats import (
     Array,
     Finish,
     Interval,
-    Subsampled,
+    clustered_share_interval,
     no_interval,
     ratio_intervals,
-    share_interval,
     subsample,
     subsample_interval,
     too_few,
@@ -161,10 +160,8 @@ def _of_set(blank: Scored, metric: SetMetric, texts: Corpus, missing: str, subse
         return replace(scored, interval=no_interval("; ".join(why_none) or "not asked for"))
     clusters = texts.clusters_of(prompt_ids)
     if n < MIN_PROMPTS:
-        few = Subsampled(
-            values_S=np.empty(0), prompts=len(prompt_ids), clusters=len(set(clusters)), reason=too_few(n).reason
-        )
-        return replace(scored, subsets=few)
+        few = subsample(of, len(prompt_ids), 0, clusters)
+        return replace(scored, subsets=replace(few, reason=too_few(n).reason))
     return replace(scored, subsets=subsample(of, len(prompt_ids), ready[0].subsets, clusters))
 
 
@@ -193,7 +190,8 @@ def _with_intervals(scored: Sequence[Scored], texts: Corpus) -> list[Scored]:
             # A share of all or none has no spread to resample; that all samples of a prompt agree is the worst case.
             alone = one_text or each.metric.level == "samples"
             if each.metric.share and (alone or each.value in (0, 1)) and np.isin(each.rows_PK, (0, 1)).all():
-                found[at] = share_interval(each.rows_PK.sum(), each.n, texts.clusters_of(each.prompt_ids))
+                of = texts.clusters_of(each.prompt_ids)
+                found[at] = clustered_share_interval(each.rows_PK[:, 0], of)
             else:
                 ratios[at] = each.rows_PK, each.metric.finish
     clusters = [texts.clusters_of(scored[at].prompt_ids) for at in ratios]

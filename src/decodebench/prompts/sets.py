@@ -119,8 +119,8 @@ def load_prompts(config: PromptsConfig) -> tuple[Prompt, ...]:
         for field in fields(Prompt):
             if getattr(first, field.name) != getattr(prompt, field.name):
                 raise PromptError(
-                    f"{key}: {place} and {row.where} have the same id {prompt.id!r}, and another {field.name.removesuffix('s')}; "
-                    "allowed is an id for each prompt"
+                    f"{key}: {place} and {row.where} have the same id {prompt.id!r}, and another "
+                    f"{field.name.removesuffix('s')}; allowed is an id for each prompt"
                 )
     if repeated := len(table.rows) - len(prompts):
         log.info("%s: %d rows say again what another one says; such a prompt is there once", key, repeated)

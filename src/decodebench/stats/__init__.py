@@ -7,7 +7,7 @@ docs/statistics.md says how well they hold. `intervals` of one number, `differen
 """
 
 from decodebench.stats.best_of import BestOf, best_of, chance_of_best, expected_best
-from decodebench.stats.clusters import Clusters
+from decodebench.stats.clusters import Clusters, joined
 from decodebench.stats.differences import (
     ALPHA,
     POWER,
@@ -31,6 +31,7 @@ from decodebench.stats.intervals import (
     Array,
     Finish,
     Interval,
+    clustered_share_interval,
     identity,
     mean_interval,
     no_interval,
@@ -62,11 +63,13 @@ __all__ = [
     "best_of",
     "bound",
     "chance_of_best",
+    "clustered_share_interval",
     "compare",
     "expected_best",
     "fewest_changes",
     "holm",
     "identity",
+    "joined",
     "mean_interval",
     "no_interval",
     "paired",

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from decodebench.records import Direction, Verdict
-from decodebench.stats.clusters import Clusters, cluster_numbers
-from decodebench.stats.intervals import CONFIDENCE, MIN_PROMPTS, Array, Finish, by_cluster, too_few
+from decodebench.stats.clusters import Clusters, cluster_numbers, effective_clusters
+from decodebench.stats.intervals import CONFIDENCE, Array, Finish, by_cluster, too_few_clusters
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8
@@ -72,24 +72,27 @@ def pseudo_values(rows_PK: Array, finish: Finish) -> Array:
 
 def paired(a_PK: Array, b_PK: Array, finish: Finish, clusters: Clusters | None = None) -> Estimate:
     """`finish` of the means of a, minus that of b; rows belong to the same prompts, those with NaN in either are left
-    out. The standard error is that of the mean difference of the two's pseudo-values, over the clusters of the prompts.
+    out. The standard error is that of the mean difference of the two's pseudo-values, over the clusters of the prompts;
+    its degrees of freedom are those of as many clusters of equal size as these are worth (Carter, Schnepel and
+    Steigerwald 2017, "Asymptotic behavior of a t-test robust to cluster heterogeneity").
 
-    Fewer than 10 clusters, or a metric that is undefined for all of them or for all but one: a reason.
+    Too few clusters (`too_few_clusters`), or a metric that is undefined for all of them or for all but one: a reason.
     """
     shared_P = np.isfinite(a_PK).all(axis=1) & np.isfinite(b_PK).all(axis=1)
-    number_P = cluster_numbers(clusters, len(a_PK))[shared_P]
+    kept = cluster_numbers(clusters, len(a_PK))[shared_P].tolist()
+    number_P = cluster_numbers(kept, len(kept))
     a_PK, b_PK = a_PK[shared_P], b_PK[shared_P]
     n = len(a_PK)
     if not n:
         return Estimate(value=None, standard_error=None, n=0, df=0.0, reason="no prompt has both")
-    (a_CK, finish_C), (b_CK, _) = (by_cluster(side_PK, finish, number_P.tolist()) for side_PK in (a_PK, b_PK))
+    (a_CK, finish_C), (b_CK, _) = (by_cluster(side_PK, finish, number_P) for side_PK in (a_PK, b_PK))
     units = len(a_CK)
     with np.errstate(all="ignore"):
         value = float(finish_C(*a_CK.mean(axis=0)) - finish_C(*b_CK.mean(axis=0)))
     if not math.isfinite(value):
         return Estimate(value=None, standard_error=None, n=n, df=0.0, reason="one of the two has no value")
-    if units < MIN_PROMPTS:
-        return Estimate(value=value, standard_error=None, n=n, df=0.0, reason=too_few(units, n).reason)
+    if missing := too_few_clusters(number_P):
+        return Estimate(value=value, standard_error=None, n=n, df=0.0, reason=missing.reason)
     pseudo_a_C, pseudo_b_C = pseudo_values(a_CK, finish_C), pseudo_values(b_CK, finish_C)
     error = float(np.std(pseudo_a_C - pseudo_b_C, ddof=1)) / math.sqrt(units)
     if not math.isfinite(error):
@@ -99,7 +102,7 @@ def paired(a_PK: Array, b_PK: Array, finish: Finish, clusters: Clusters | None =
     if error <= ROUNDING * units * max(np.abs(pseudo_a_C).max(), np.abs(pseudo_b_C).max()):
         error = 0.0
     changed = int((a_CK != b_CK).any(axis=1).sum())
-    return Estimate(value=value, standard_error=error, n=n, df=units - 1.0, changed=changed)
+    return Estimate(value=value, standard_error=error, n=n, df=effective_clusters(number_P) - 1, changed=changed)
 
 
 def t_p_values(value_M: Array, error_M: Array, df_M: Array, *, margin: float = 0.0, tail: Tail = "both") -> Array:

@@ -1,7 +1,8 @@
 """95% intervals over prompts: BCa bootstrap for means and ratios, Wilson for shares.
 
-Whole prompts are resampled, clusters of them where there are any (`clusters`). Every metric of a cell sees the same
-resamples, and all metrics over the same number of prompts are resampled at once.
+Whole prompts are resampled, clusters of them where there are any (`clusters`): then few of them, or unequal ones, make
+intervals wider, by Student's t with the degrees of freedom of as many equal ones as they are worth. Every metric of a
+cell sees the same resamples, and all metrics over the same number of prompts are resampled at once.
 """
 
 import math
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decodebench.stats.clusters import Clusters, cluster_numbers, cluster_sums, count_clusters, effective_prompts
+from decodebench.stats.clusters import Clusters, cluster_numbers, cluster_sums, count_clusters, effective_clusters
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 MIN_PROMPTS = 10
+MIN_EFFECTIVE = 5
+"""How many clusters of equal size the clusters must be worth: below 3 no method that we tried covers 95%."""
 SEED = 1987
 BATCH_NUMBERS = 1_000_000
 """Numbers held at a time for the resamples of one call: bounds memory on large prompt sets."""
@@ -57,8 +60,9 @@ def ratio_interval(rows_PK: Array, finish: Finish, clusters: Clusters | None = N
     """Interval of `finish(mean of column 1, ..., mean of column K)` over P prompts, K finite numbers each.
 
     With columns (numerator, denominator) this is the ratio of sums, not the mean of ratios. BCa bootstrap (Efron 1987,
-    "Better bootstrap confidence intervals"), 2000 resamples of whole clusters of prompts. No interval for fewer than 10
-    of them, where resampling cannot change the value, and where BCa is undefined.
+    "Better bootstrap confidence intervals"), 2000 resamples of whole clusters of prompts, at the level of
+    `bootstrap_confidence`. No interval for fewer than 10 clusters, for such unequal ones that they are worth less than
+    5, where resampling cannot change the value, and where BCa is undefined.
     """
     return ratio_intervals([(rows_PK, finish)], [clusters])[0]
 
@@ -69,26 +73,42 @@ def ratio_intervals(
     """`ratio_interval` of many metrics, bit for bit, about 35 times as fast for 1,000 prompts: those with equally many
     share their resamples, and all means of a resample are one matrix product. `clusters` has an entry for each."""
     found: dict[int, Interval] = {}
-    by_units: dict[int, list[int]] = {}
+    alike: dict[tuple[int, float], list[int]] = {}
     units: list[tuple[Array, Finish]] = []
     for number, ((rows_PK, finish), of) in enumerate(zip(metrics, clusters or [None] * len(metrics), strict=True)):
-        units.append(by_cluster(rows_PK, finish, of))
-        count = len(units[-1][0])
-        if count < MIN_PROMPTS:
-            found[number] = too_few(count, len(rows_PK))
+        number_P = cluster_numbers(of, len(rows_PK))
+        units.append(by_cluster(rows_PK, finish, number_P))
+        missing = too_few_clusters(number_P)
+        if missing is not None:
+            found[number] = missing
         else:
-            by_units.setdefault(count, []).append(number)
-    for numbers in by_units.values():
+            alike.setdefault((len(units[-1][0]), bootstrap_confidence(number_P)), []).append(number)
+    for (_, confidence), numbers in alike.items():
         for start in range(0, len(numbers), BATCH_METRICS):
             batch = numbers[start : start + BATCH_METRICS]
-            found.update(zip(batch, _bootstrap([units[number] for number in batch]), strict=True))
+            found.update(zip(batch, _bootstrap([units[number] for number in batch], confidence), strict=True))
     return [found[number] for number in range(len(metrics))]
 
 
-def by_cluster(rows_PK: Array, finish: Finish, clusters: Clusters | None) -> tuple[Array, Finish]:
+def bootstrap_confidence(number_P: npt.NDArray[np.intp]) -> float:
+    """The level at which the bootstrap over clusters covers 95%: 2 Phi(sqrt(C / (C - 1)) t) - 1, t the 97.5% point of
+    Student's t with C - 1 degrees of freedom (Hesterberg 2015, "What teachers should know about the bootstrap",
+    expanded percentiles), C the number of equal clusters that these are worth (`effective_clusters`).
+
+    Where each prompt is a cluster, 95%: there are enough of them, or docs/statistics.md says what is missing.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if count_clusters(number_P) == len(number_P):
+        return CONFIDENCE
+    worth = effective_clusters(number_P)
+    t = float(stdtrit(worth - 1, (1 + CONFIDENCE) / 2))
+    return float(2 * ndtr(math.sqrt(worth / (worth - 1)) * t) - 1)
+
+
+def by_cluster(rows_PK: Array, finish: Finish, number_P: npt.NDArray[np.intp]) -> tuple[Array, Finish]:
     """The same value of rows that are independent: one row for each cluster, the sums of its prompts' rows and, in a
     column of its own, how many these are. Where each prompt is a cluster, the rows as they are."""
-    number_P = cluster_numbers(clusters, len(rows_PK))
     if count_clusters(number_P) == len(rows_PK):
         return rows_PK, finish
     counted_PK = np.column_stack([rows_PK, np.ones(len(rows_PK))])
@@ -103,14 +123,14 @@ def resampled(metrics: Sequence[tuple[Array, Finish]], clusters: Clusters | None
     return np.concatenate([_resample(batch, "percentile").bootstrap_distribution for batch in batches])
 
 
-def _bootstrap(metrics: Sequence[tuple[Array, Finish]]) -> list[Interval]:
+def _bootstrap(metrics: Sequence[tuple[Array, Finish]], confidence: float) -> list[Interval]:
     """BCa intervals of metrics that have equally many rows."""
-    result = _resample(metrics, "BCa")
+    result = _resample(metrics, "BCa", confidence)
     ci = result.confidence_interval
     return [_checked(*one) for one in zip(result.bootstrap_distribution, ci.low, ci.high, strict=True)]
 
 
-def _resample(metrics: Sequence[tuple[Array, Finish]], method: str) -> Any:
+def _resample(metrics: Sequence[tuple[Array, Finish]], method: str, confidence: float = CONFIDENCE) -> Any:
     """The bootstrap of metrics that have equally many rows: scipy resamples the numbers of the rows."""
     from scipy import stats
 
@@ -137,7 +157,7 @@ def _resample(metrics: Sequence[tuple[Array, Finish]], method: str) -> Any:
             batch=min(RESAMPLES, max(1, BATCH_NUMBERS // prompts)),
             vectorized=True,
             axis=-1,
-            confidence_level=CONFIDENCE,
+            confidence_level=confidence,
             method=method,
             rng=np.random.default_rng(SEED),
         )
@@ -165,22 +185,60 @@ def _checked(drawn: Array, low: float, high: float) -> Interval:
     return Interval(low=float(low), high=float(high))
 
 
-def share_interval(hits: float, prompts: int, clusters: Clusters | None = None) -> Interval:
-    """Interval of the share `hits / prompts`, for one text per prompt (Wilson 1927, the score interval).
+def share_interval(hits: float, prompts: int) -> Interval:
+    """Interval of the share `hits / prompts`, for one text per prompt (Wilson 1927, the score interval)."""
+    return too_few(prompts) if prompts < MIN_PROMPTS else _wilson(hits / prompts, prompts)
 
-    Prompts of one cluster are taken to agree: the share is that of as many prompts as they are worth
-    (`effective_prompts`). Never too narrow, wider than need be where they do not agree.
+
+def clustered_share_interval(values: Sequence[float] | Array, clusters: Clusters | None = None) -> Interval:
+    """The same of one 0 or 1 for each prompt, with the cluster of each.
+
+    Prompts in clusters count as fewer: as many as give a share the standard error that its clusters show (linearised,
+    over C - 1 clusters), times (z / t)^2, t with the degrees of freedom of as many clusters as these are worth (Korn
+    and Graubard 1998; by Wilson: Dean and Pagano 2015). Never fewer than `effective_clusters`, what they are worth
+    where all of a cluster agree; that many where the share is 0 or 1.
     """
+    values_P = np.asarray(values, dtype=np.float64)
+    number_P = cluster_numbers(clusters, len(values_P))
+    if count_clusters(number_P) == len(values_P):
+        return share_interval(float(values_P.sum()), len(values_P))
+    missing = too_few_clusters(number_P)
+    return missing or _wilson(float(values_P.mean()), _independent_prompts(values_P, number_P))
+
+
+def _wilson(share: float, n: float) -> Interval:
     from scipy.special import ndtri
 
-    count = count_clusters(cluster_numbers(clusters, prompts))
-    if count < MIN_PROMPTS:
-        return too_few(count, prompts)
-    n, share = effective_prompts(clusters, prompts), hits / prompts
     z = float(ndtri((1 + CONFIDENCE) / 2))
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return Interval(low=0.0 if hits <= 0 else middle - half, high=1.0 if hits >= prompts else middle + half)
+    return Interval(low=0.0 if share <= 0 else middle - half, high=1.0 if share >= 1 else middle + half)
+
+
+def _independent_prompts(values_P: Array, number_P: npt.NDArray[np.intp]) -> float:
+    """How many independent prompts tell as much of a share as these do in their clusters."""
+    from scipy.special import ndtri, stdtrit
+
+    prompts, clusters, share = len(values_P), count_clusters(number_P), float(values_P.mean())
+    worst, level = effective_clusters(number_P), (1 + CONFIDENCE) / 2
+    if not 0 < share < 1:
+        return worst
+    residuals_C = cluster_sums(values_P - share, number_P)
+    variance = clusters / (clusters - 1) * float((residuals_C**2).sum()) / prompts**2
+    independent = min(prompts, share * (1 - share) / variance) if variance else prompts
+    return max(worst, independent * float(ndtri(level) / stdtrit(worst - 1, level)) ** 2)
+
+
+def too_few_clusters(number_P: npt.NDArray[np.intp]) -> Interval | None:
+    """The absent interval of fewer than MIN_PROMPTS clusters, or of such that are worth fewer than MIN_EFFECTIVE of
+    equal size; None where there are enough."""
+    clusters, prompts, worth = count_clusters(number_P), len(number_P), effective_clusters(number_P)
+    if clusters < MIN_PROMPTS:
+        return too_few(clusters, prompts)
+    if worth >= MIN_EFFECTIVE:
+        return None
+    told = f"{clusters} clusters of {prompts} prompts, so unequal that they are worth {worth:.1f} of equal size"
+    return no_interval(f"{told}: an interval needs at least {MIN_EFFECTIVE}")
 
 
 def too_few(units: int, prompts: int | None = None) -> Interval:

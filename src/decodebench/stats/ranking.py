@@ -11,16 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from decodebench.records import Direction
-from decodebench.stats.clusters import Clusters, cluster_numbers, cluster_sums
+from decodebench.stats.clusters import Clusters, cluster_numbers, cluster_sums, effective_clusters
 from decodebench.stats.intervals import (
     CONFIDENCE,
-    MIN_PROMPTS,
     Array,
     Interval,
     identity,
     no_interval,
     ratio_intervals,
-    too_few,
+    too_few_clusters,
 )
 
 Mask = npt.NDArray[np.bool_]
@@ -63,9 +62,13 @@ def standings(values_PAM: Array, directions: Sequence[Direction], clusters: Clus
     number_P = cluster_numbers(clusters, len(values_PAM))
     wins_PAA = _wins(better_PAM)
     wins_CAA = cluster_sums(wins_PAA, number_P)
-    n_A, units_A = _met(wins_PAA).sum(axis=0).tolist(), _met(wins_CAA).sum(axis=0).tolist()
+    met_PA = _met(wins_PAA)
+    n_A = met_PA.sum(axis=0).tolist()
     strength_A, error_A = bradley_terry(wins_CAA[_met(wins_CAA).any(axis=1)])
-    strengths = [_strength_interval(*one) for one in zip(strength_A, error_A, units_A, n_A, strict=True)]
+    strengths = [
+        _strength_interval(strength, error, number_P[met_P].tolist())
+        for strength, error, met_P in zip(strength_A, error_A, met_PA.T, strict=True)
+    ]
     ranks, rank_intervals = _mean_ranks(better_PAM, number_P)
     ties = tie_groups(
         [float(s) if n else None for s, n in zip(strength_A, n_A, strict=True)],
@@ -142,14 +145,16 @@ def _each_tied_pair(arms: int) -> Array:
     return pairs_CAA
 
 
-def _strength_interval(strength: float, error: float, units: int, prompts: int) -> Interval:
+def _strength_interval(strength: float, error: float, clusters: Clusters) -> Interval:
+    """`clusters` are those of the prompts in which the strategy met another one."""
     from scipy.special import stdtrit
 
-    if not units:
+    number_P = cluster_numbers(clusters, len(clusters))
+    if not len(number_P):
         return no_interval("met no other strategy")
-    if units < MIN_PROMPTS:
-        return too_few(units, prompts)
-    half = float(stdtrit(units - 1, (1 + CONFIDENCE) / 2)) * error
+    if missing := too_few_clusters(number_P):
+        return missing
+    half = float(stdtrit(effective_clusters(number_P) - 1, (1 + CONFIDENCE) / 2)) * error
     return Interval(low=float(strength - half), high=float(strength + half))
 
 

@@ -13,9 +13,9 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from decodebench.stats.clusters import Clusters, cluster_numbers, count_clusters
+from decodebench.stats.clusters import Clusters, cluster_numbers, count_clusters, effective_clusters
 from decodebench.stats.differences import Estimate
-from decodebench.stats.intervals import CONFIDENCE, MIN_PROMPTS, SEED, Array, Interval, no_interval, too_few
+from decodebench.stats.intervals import CONFIDENCE, SEED, Array, Interval, no_interval, too_few_clusters
 
 SUBSETS = 100
 LEFT_OUT = 0.1
@@ -29,11 +29,13 @@ SetMetric = Callable[[npt.NDArray[np.int64]], float | None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subsampled:
     """The values of a metric on subsets of the prompts: the same subsets for every metric over as many prompts in the
-    same clusters, so that two can be subtracted. `values_S` is empty where there is a `reason`."""
+    same clusters, so that two can be subtracted. `worth` is how many clusters of equal size they come to
+    (`effective_clusters`). `values_S` is empty where there is a `reason`."""
 
     values_S: Array
     prompts: int
     clusters: int
+    worth: float
     reason: str | None = None
 
     @property
@@ -46,8 +48,8 @@ class Subsampled:
 
     @property
     def df(self) -> float:
-        """Degrees of freedom: those of the clusters, fewer because only so many subsets were looked at."""
-        return 1 / (1 / (self.clusters - 1) + 1 / (len(self.values_S) - 1))
+        """Degrees of freedom: those of as many equal clusters, fewer because only so many subsets were looked at."""
+        return 1 / (1 / (self.worth - 1) + 1 / (len(self.values_S) - 1))
 
 
 def left_out(clusters: int) -> int:
@@ -62,9 +64,11 @@ def subsample(of: SetMetric, prompts: int, subsets: int = SUBSETS, clusters: Clu
     cannot, fewer `subsets` will do: t with their degrees of freedom makes the interval wider.
     """
     number_P = cluster_numbers(clusters, prompts)
-    blank = Subsampled(values_S=np.empty(0), prompts=prompts, clusters=count_clusters(number_P))
-    if blank.clusters < MIN_PROMPTS:
-        return replace(blank, reason=too_few(blank.clusters, prompts).reason)
+    blank = Subsampled(
+        values_S=np.empty(0), prompts=prompts, clusters=count_clusters(number_P), worth=effective_clusters(number_P)
+    )
+    if missing := too_few_clusters(number_P):
+        return replace(blank, reason=missing.reason)
     values = []
     for kept_C in _subsets(blank.clusters, subsets):
         value = of(np.flatnonzero(np.isin(number_P, kept_C)))
