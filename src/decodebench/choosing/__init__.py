@@ -11,7 +11,7 @@ from decodebench.choosing.decide import Selected, Tried, confirm, select
 from decodebench.choosing.flow import carry_out
 from decodebench.choosing.half import Half
 from decodebench.choosing.split import Split, split_prompts
-from decodebench.choosing.stored import choose_stored
+from decodebench.choosing.stored import choose_stored, configured
 
 __all__ = [
     "Bound",
@@ -22,6 +22,7 @@ __all__ = [
     "Tried",
     "carry_out",
     "choose_stored",
+    "configured",
     "confirm",
     "read_bounds",
     "select",

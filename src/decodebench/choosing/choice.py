@@ -59,12 +59,14 @@ class Halves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """All of it. `recommended` is the strategy to take, `winner` the best on the prompts that choose, `tied` those that
+    """All of it. `recommended` is the strategy to take, and `cell` the id of one of its
+    cells, `winner` the best on the prompts that choose, `tied` those that
     cannot be told from the best on the others, `left_out` what has no value, with the reason. `prompts_needed` would
     show a difference as large as the one seen, where none could be shown."""
 
     sentence: str
     recommended: str
+    cell: str
     winner: str
     tied: tuple[str, ...]
     by: str

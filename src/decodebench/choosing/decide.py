@@ -137,6 +137,7 @@ def confirm(
     choice = Choice(
         sentence="",
         recommended=recommended,
+        cell="",
         winner=selected.winner,
         tied=tied,
         by=by,

@@ -1,7 +1,7 @@
 """A choice among the strategies of a stored run."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,24 @@ def choose_stored(run_dir: Path, config: ChooseConfig) -> Choice:
     selected = select(tried, selecting, config.by or BY, bounds)
     keep = next(one.strategy for one in tried if one.default)
     choice = confirm(selected, selecting, confirming, split, keep=keep, cost=config.cost, bounds=bounds)
+    cells = [cell for cell in manifest["cells"] if cell["strategy"] == choice.recommended]
+    choice = replace(choice, cell=str(cells[-1]["id"]))  # the one that confirmed, where there are two
     write_json(run_dir / "choice.json", choice.as_json())
     return choice
+
+
+def configured(run_dir: Path, **changes: Any) -> ChooseConfig:
+    """How a run is chosen from: as its configuration says, but for these keys (None: as it says). Keys that are not
+    ours are left alone."""
+    known = {field.name for field in fields(ChooseConfig)}
+    told = {key: value for cell in read_manifest(run_dir)["cells"][:1] for key, value in _choose(cell).items()}
+    given = {key: value for key, value in changes.items() if value is not None}
+    return ChooseConfig(**({key: value for key, value in told.items() if key in known} | given))
+
+
+def _choose(cell: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = cell["config"].get("choose") or {}
+    return found
 
 
 def trials_of(manifest: Mapping[str, Any]) -> list[Tried]:

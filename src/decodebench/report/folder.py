@@ -7,7 +7,7 @@ from typing import Any
 
 from decodebench.errors import StoreError
 from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Timing
-from decodebench.store import read_manifest, read_records
+from decodebench.store import read_choice, read_manifest, read_records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class Run:
     curves: tuple[CurvePoint, ...] = ()
     differences: tuple[Difference, ...] = ()
     ranking: tuple[Rank, ...] = ()
+    choice: Mapping[str, Any] | None = None
 
     @property
     def errors(self) -> dict[str, str]:
@@ -51,6 +52,7 @@ def load(run_dir: Path) -> Run:
         curves=tuple(read_records(run_dir / "curves.parquet", CurvePoint, optional=True)),
         differences=tuple(read_records(run_dir / "differences.parquet", Difference, optional=True)),
         ranking=tuple(read_records(run_dir / "ranking.parquet", Rank, optional=True)),
+        choice=read_choice(run_dir),
     )
     _check_cells("generations.parquet", (each.cell for each in run.generations), cells)
     cells |= {str(entry["id"]) for entry in manifest.get("references") or ()}

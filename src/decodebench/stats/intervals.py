@@ -118,7 +118,7 @@ def by_cluster(rows_PK: Array, finish: Finish, number_P: npt.NDArray[np.intp]) -
 def resampled(metrics: Sequence[tuple[Array, Finish]], clusters: Clusters | None = None) -> Array:
     """The value of M metrics of the same prompts on each of B resamples of these, `[M, B]`: what a band or a chance is
     read off. The resamples are those of the intervals."""
-    units = [by_cluster(rows_PK, finish, clusters) for rows_PK, finish in metrics]
+    units = [by_cluster(rows_PK, finish, cluster_numbers(clusters, len(rows_PK))) for rows_PK, finish in metrics]
     batches = [units[start : start + BATCH_METRICS] for start in range(0, len(units), BATCH_METRICS)]
     return np.concatenate([_resample(batch, "percentile").bootstrap_distribution for batch in batches])
 
