@@ -64,7 +64,7 @@ def test_when_nobody_does_the_closest_is_named() -> None:
 
 
 def test_unknown_metrics_and_strategies_are_named() -> None:
-    with pytest.raises(ConfigError, match="choose.require=emty<=1: emty: allowed: empty"):
+    with pytest.raises(ConfigError, match=r"choose.require=emty<=1: emty: allowed: empty"):
         check_bounds(read_bounds(["emty<=1"]), HALF)
-    with pytest.raises(ConfigError, match="choose.require=time<=2[*]greed: .*greedy"):
+    with pytest.raises(ConfigError, match=r"choose.require=time<=2[*]greed: .*greedy"):
         check_bounds(read_bounds(["time<=2*greed"]), HALF)

@@ -70,9 +70,9 @@ def test_a_clear_winner_is_recommended() -> None:
         of(greedy=noisy(0.3, 1), top_p=noisy(0.4, 2), hot=noisy(1.5, 3)),
     )
     assert (found.recommended, found.winner, found.tied) == ("top_p hot", "top_p hot", ("top_p hot",))
-    assert found.sentence.startswith("Take top_p hot: task 1.5")
+    assert found.sentence.startswith("Take top_p hot: task 1.49 [")
     assert "on 40 prompts that the choice never saw; no other can keep up with it." in found.sentence
-    assert "The default, greedy, is behind by 1.2" in found.sentence
+    assert "The default, greedy, is behind by 1.19" in found.sentence
     assert found.as_json()["schema"] == 1
 
 
@@ -127,20 +127,24 @@ def test_the_other_half_may_know_better() -> None:
 
 def test_bounds_count_on_both_halves() -> None:
     selecting = of(greedy=flat(0.3), top_p=flat(0.4), hot=flat(0.9), cold=flat(0.8))
-    found = chosen(
-        selecting,
-        of(greedy=noisy(0.3, 1), top_p=noisy(0.4, 2), hot=noisy(1.5, 3), cold=noisy(1.2, 4)),
-        bounds=read_bounds(["computed_tokens<=2*greedy"]),
-    )
+    confirming = of(greedy=noisy(0.3, 1), top_p=noisy(0.4, 2), hot=noisy(1.5, 3), cold=noisy(1.2, 4))
+    found = chosen(selecting, confirming, bounds=read_bounds(["computed_tokens<=2*greedy"]))
+    # the whole family costs three times as much: greedy is what is left
     assert found.left_out["top_p hot"] == "does not meet choose.require"
+    assert (list(found.families), found.recommended) == (["greedy"], "greedy")
+    assert "no other meets choose.require" in found.sentence
+    # hot has 0.9 where it is chosen and 1.5 where it is confirmed: it is out by the latter
+    found = chosen(selecting, confirming, bounds=read_bounds(["task<=1"]))
+    assert [one.strategy for one in found.contenders if not one.meets] == ["top_p hot"]
+    assert "top_p hot" not in found.tied
 
 
 def test_nothing_to_choose_by() -> None:
     selecting = of(greedy=flat(0.3), top_p=flat(0.4))
-    with pytest.raises(ConfigError, match="choose.by=tsk: was not measured; allowed .* such as task"):
+    with pytest.raises(ConfigError, match=r"choose.by=tsk: was not measured; allowed .* such as task"):
         select(TRIED, selecting, "tsk")
     sideless = half({"greedy": {"length": flat(1)}, "top_p": {"length": flat(2)}}, length="none")
-    with pytest.raises(ConfigError, match="choose.by=length: neither more nor less of it is better"):
+    with pytest.raises(ConfigError, match=r"choose.by=length: neither more nor less of it is better"):
         select(TRIED, sideless, "length")
 
 

@@ -10,7 +10,7 @@ from decodebench.choosing.half import Half
 from decodebench.errors import ConfigError, allowed_names
 
 _FORM = re.compile(
-    r"\s*(?P<metric>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?:(?P<factor>[^\s*]+)\s*\*\s*)?(?P<limit>.+?)\s*"
+    r"\s*(?P<metric>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?:(?P<factor>[^\s*]+)\s*\*\s*)?(?P<limit>[^\s<>=].*?)\s*"
 )
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,

@@ -107,6 +107,8 @@ class Choice:
         )
         if others:
             sentence += f"; {others} other{'s' if others > 1 else ''} cannot be told from the best, and it costs least."
+        elif len(self.contenders) == 1:
+            sentence += "; no other meets choose.require." if self.require else "; no other has a value."
         else:
             sentence += "; no other can keep up with it."
         default = next((one for one in self.contenders if one.strategy == keep), None)

@@ -80,7 +80,7 @@ def select(tried: Sequence[Tried], half: Half, by: str, bounds: Sequence[Bound] 
     defaults = {one.family: one.strategy for one in reversed(tried) if one.default and one.strategy in values}
     sign = 1 if direction == "higher" else -1
     best = {family: max(members, key=lambda one: sign * values[one]) for family, members in families.items()}
-    if len(set(best.values()) | set(defaults.values())) < 2:
+    if len(values) < 2:
         raise ConfigError(
             f"choose.by={by}: one setting is left, there is nothing to choose; allowed are two or more with a value"
         )
@@ -114,8 +114,8 @@ def confirm(
     by, direction = selected.by, selected.direction
     names = [one for one in selected.contenders if not isinstance(half.rows(one, by), str)]
     lost = {one: f"{by} {half.rows(one, by)} (to confirm)" for one in selected.contenders if one not in names}
-    if len(names) < 2:
-        raise ConfigError(f"choose.by={by}: fewer than two settings have a value to confirm ({lost})")
+    if not names:
+        raise ConfigError(f"choose.by={by}: no setting has a value to confirm ({next(iter(lost.values()))})")
     lead = selected.first(names)
     found = _against(lead, names, half, selected)
     better = [one for one, each in found.items() if each.verdict == "better"]
@@ -131,7 +131,7 @@ def confirm(
         raise ConfigError("choose.require: no setting that meets it on the prompts that choose does on the others")
     families = _families(selected, chosen_on, half, names)
     order = {one: (costs[one] if costs[one] is not None else math.inf, not _is_default(one, selected)) for one in tied}
-    nothing_shown = set(tied) == set(names) and keep in names
+    nothing_shown = set(tied) == set(names) and keep in names and len(names) > 1
     recommended = keep if nothing_shown else min(tied, key=lambda one: order[one])
     needed = _needed(lead, keep, half, selected) if nothing_shown and lead != keep else None
     choice = Choice(

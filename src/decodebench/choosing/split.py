@@ -55,11 +55,12 @@ def split_prompts(cluster_of: Mapping[str, str], kind: Literal["half", "none"] =
         if 2 * sum(of in confirming for of in cluster_of.values()) >= len(cluster_of):
             break
         confirming.add(cluster)
-    if min(len(confirming), len(clusters) - len(confirming)) < MIN_PROMPTS:
+    sides = sorted((len(confirming), len(clusters) - len(confirming)))
+    if sides[0] < MIN_PROMPTS:
         each = "prompts" if len(clusters) == len(cluster_of) else "clusters of prompts"
         raise ConfigError(
-            f"choose.split=half: {len(clusters)} {each} are too few for two halves of {MIN_PROMPTS} or more; allowed "
-            f"are {2 * MIN_PROMPTS} or more, or choose.split=none, which reports without confirming"
+            f"choose.split=half: {len(clusters)} {each} make halves of {sides[0]} and {sides[1]}; allowed are "
+            f"{MIN_PROMPTS} or more in each, or choose.split=none, which reports without confirming"
         )
     return Split(
         kind=kind,
