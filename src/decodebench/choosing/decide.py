@@ -116,19 +116,17 @@ def confirm(
     lost = {one: f"{by} {half.rows(one, by)} (to confirm)" for one in selected.contenders if one not in names}
     if not names:
         raise ConfigError(f"choose.by={by}: no setting has a value to confirm ({next(iter(lost.values()))})")
-    lead = selected.first(names)
+    meets = set(meeting(names, bounds, half)) if bounds else set(names)
+    lead = selected.first(one for one in names if one in meets)
     found = _against(lead, names, half, selected)
-    better = [one for one, each in found.items() if each.verdict == "better"]
+    better = [one for one, each in found.items() if each.verdict == "better" and one in meets]
     if better:  # the other half knows better: rare, and not a matter of luck
         sign = 1 if direction == "higher" else -1
         lead = max(better, key=lambda one: sign * (half.value(one, by) or 0.0))
         found = _against(lead, names, half, selected)
-    meets = set(meeting(names, bounds, half)) if bounds else set(names)
     costs = {one: half.value(one, cost) for one in names}
     contenders = _contenders(names, found, half, selected, costs, meets)
     tied = tuple(one.strategy for one in contenders if one.meets and one.verdict != "worse")
-    if not tied:
-        raise ConfigError("choose.require: no setting that meets it on the prompts that choose does on the others")
     families = _families(selected, chosen_on, half, names)
     order = {one: (costs[one] if costs[one] is not None else math.inf, not _is_default(one, selected)) for one in tied}
     nothing_shown = set(tied) == set(names) and keep in names and len(names) > 1
