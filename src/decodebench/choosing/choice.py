@@ -106,7 +106,8 @@ class Choice:
             f"Take {chosen.strategy}: {self.by} {chosen.value:.3g}{range_} on {len(self.split.confirm)} prompts {never}"
         )
         if others:
-            sentence += f"; {others} other{'s' if others > 1 else ''} cannot be told from the best, and it costs least."
+            cheap = "none of them costs less" if self.recommended == lead else "it costs least"
+            sentence += f"; {others} other{'s' if others > 1 else ''} cannot be told from the best, and {cheap}."
         elif len(self.contenders) == 1:
             sentence += "; no other meets choose.require." if self.require else "; no other has a value."
         else:

@@ -13,6 +13,9 @@ from decodebench.errors import ConfigError
 from decodebench.records import Direction
 from decodebench.stats import Comparison, best_of, chance_of_best, compare
 
+ALIKE = 1.05
+"""Costs up to so many times the smallest one are as cheap: lengths of samples move them by a few percent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
@@ -108,8 +111,8 @@ def confirm(
     """Say what the other half says of the contenders, and recommend one of them.
 
     `keep` is the default that stays where no difference can be shown. What cannot be told from the best (paired by
-    prompt, Holm) is tied; the cheapest of these by `cost` is recommended, a default before others, an earlier family
-    before a later one.
+    prompt, Holm) is tied; the cheapest of these by `cost` is recommended, of equally cheap ones (`ALIKE`) the best on the
+    prompts that chose.
     """
     by, direction = selected.by, selected.direction
     names = [one for one in selected.contenders if not isinstance(half.rows(one, by), str)]
@@ -128,9 +131,8 @@ def confirm(
     contenders = _contenders(names, found, half, selected, costs, meets)
     tied = tuple(one.strategy for one in contenders if one.meets and one.verdict != "worse")
     families = _families(selected, chosen_on, half, names)
-    order = {one: (costs[one] if costs[one] is not None else math.inf, not _is_default(one, selected)) for one in tied}
     nothing_shown = set(tied) == set(names) and keep in names and len(names) > 1
-    recommended = keep if nothing_shown else min(tied, key=lambda one: order[one])
+    recommended = keep if nothing_shown else _cheapest(tied, lead, costs, selected)
     needed = _needed(lead, keep, half, selected) if nothing_shown and lead != keep else None
     choice = Choice(
         sentence="",
@@ -150,6 +152,12 @@ def confirm(
         prompts_needed=needed,
     )
     return choice.said(keep, lead, nothing_shown=nothing_shown)
+
+
+def _cheapest(tied: Sequence[str], lead: str, costs: Mapping[str, float | None], selected: Selected) -> str:
+    known = [cost for one in tied if (cost := costs[one]) is not None]
+    cheap = [one for one in tied if (cost := costs[one]) is not None and cost <= ALIKE * min(known)] or list(tied)
+    return lead if lead in cheap else selected.first(cheap)
 
 
 def _against(lead: str, names: Sequence[str], half: Half, selected: Selected) -> dict[str, Comparison]:

@@ -74,8 +74,7 @@ class ChooseConfig:
     `families` are strategies of conf/search, each with `trials` settings (None: nothing is chosen). `by` is the metric
     to choose by (None: `task`), `cost` the metric by which the cheapest is taken of those that cannot be told apart.
     `split`: "half" of the prompts choose and the others report, "none": the same ones do both. `require` are bounds
-    that a setting must meet, `race` drops settings while they are decoded, `search` has ranges in place of conf/search,
-    by family.
+    that a setting must meet, `search` has ranges in place of conf/search, by family.
     """
 
     name: str = "default"
@@ -85,7 +84,6 @@ class ChooseConfig:
     cost: str = "computed_tokens"
     split: Literal["half", "none"] = "half"
     require: list[str] | None = None
-    race: bool = False
     search: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
