@@ -111,8 +111,8 @@ def confirm(
     """Say what the other half says of the contenders, and recommend one of them.
 
     `keep` is the default that stays where no difference can be shown. What cannot be told from the best (paired by
-    prompt, Holm) is tied; the cheapest of these by `cost` is recommended, of equally cheap ones (`ALIKE`) the best on the
-    prompts that chose.
+    prompt, Holm) is tied; the cheapest of these by `cost` is recommended, of equally cheap ones (`ALIKE`) the best on
+    the prompts that chose.
     """
     by, direction = selected.by, selected.direction
     names = [one for one in selected.contenders if not isinstance(half.rows(one, by), str)]
