@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from decodebench.commands.baseline import baseline
 from decodebench.commands.check import check
+from decodebench.commands.choose import choose
 from decodebench.commands.export import export
 from decodebench.commands.report import report
 from decodebench.commands.score import score
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "export": export,
     "baseline": baseline,
     "check": check,
+    "choose": choose,
     "strategies": strategies,
 }
 

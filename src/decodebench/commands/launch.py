@@ -62,14 +62,14 @@ def launch(arguments: Sequence[str]) -> None:
 
 def run_job(cfg: DictConfig) -> None:
     """A plain run, or one job of a sweep under a launcher that runs them one after the other."""
-    from decodebench.plan import job_config, plan
-    from decodebench.run import execute
+    from decodebench.choosing import carry_out
+    from decodebench.plan import job_config
 
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.RUN and getattr(hydra_cfg.sweeper, "grids", None):
         experiment = hydra_cfg.runtime.choices.get("experiment")
         raise ConfigError(f"{'grids' if experiment is None else f'experiment={experiment}'}: is a grid; {WITH_M}")
-    execute(plan([job_config(cfg)]), adds=hydra_cfg.mode == RunMode.MULTIRUN)
+    carry_out([job_config(cfg)], adds=hydra_cfg.mode == RunMode.MULTIRUN)
 
 
 def _refuse(message: str) -> NoReturn:

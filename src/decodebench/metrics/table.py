@@ -62,8 +62,9 @@ def distance_from_human(metric: Metric) -> SetMetric:
     )
 
 
-def check_rank_by(config: MetricsConfig) -> None:
-    """Raise ConfigError where the ranking has a metric that no run can have, or one without a better side."""
+def check_rank_by(config: MetricsConfig, key: str = "metrics.rank_by") -> None:
+    """Raise ConfigError where the ranking has a metric that no run can have, or one without a better side. `key` is
+    what the error names."""
     metrics = chosen(config)
     every: tuple[AnyMetric, ...] = (*metrics, *on_leading_units(metrics, config.leading), *distances(metrics))
     known = {named(metric, config.unit): metric.direction for metric in every}
@@ -74,7 +75,7 @@ def check_rank_by(config: MetricsConfig) -> None:
             why = "neither more nor less of it is better" if name in known else "no such metric"
             near = get_close_matches(name, usable, n=3, cutoff=0.5) or usable[:3]
             raise ConfigError(
-                f"metrics.rank_by={name}: {why}; allowed are the {len(usable)} metrics that have a direction, such as "
+                f"{key}={name}: {why}; allowed are the {len(usable)} metrics that have a direction, such as "
                 f"{', '.join(near)} (docs/metrics.md)"
             )
 

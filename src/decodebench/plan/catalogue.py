@@ -20,10 +20,12 @@ _SOURCE = re.compile(r"[A-ZÀ-Ý][\w'’-]+(?:(?:, | and | )(?:[A-ZÀ-Ý][\w'’
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A yaml of conf/strategy. `numbers` are those that it sets itself; `strategy` has the rules that go with every one
-    at their defaults beside them. `said` are the sources that the yaml names, of a rule that has no class."""
+    """A yaml of conf/strategy. `target` names its class, `numbers` are those that it sets itself; `strategy` has the
+    rules that go with every one at their defaults beside them. `said` are the sources that the yaml names, of a rule
+    that has no class."""
 
     name: str
+    target: str
     numbers: Mapping[str, Any]
     strategy: Strategy
     said: tuple[str, ...] = ()
@@ -79,4 +81,6 @@ def _entry(path: Path) -> Entry:
     node.pop("defaults", None)
     numbers = {key: value for key, value in node.items() if key not in ("name", "_target_")}
     said = tuple(re.findall(r"^# Source: (.*)$", text, re.M))
-    return Entry(name=path.stem, numbers=numbers, strategy=build_strategy(node), said=said)
+    return Entry(
+        name=path.stem, target=str(node["_target_"]), numbers=numbers, strategy=build_strategy(node), said=said
+    )

@@ -27,7 +27,7 @@ _TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
     "strategy": None,  # all of them
 }
 _COUNT = "num_return_sequences"
-_ONE_PER_RUN = ("name", "results", "metrics", "scorer", "task", "latency", "engine")
+_ONE_PER_RUN = ("name", "results", "metrics", "scorer", "task", "choose", "latency", "engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,7 +21,7 @@ from decodebench.tasks import TaskConfig
 
 T = TypeVar("T")
 _PLAIN = (int, float, str, bool)
-GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "task", "latency", "engine")
+GROUPS = ("model", "prompts", "strategy", "metrics", "scorer", "task", "choose", "latency", "engine")
 KEYS = (*GROUPS, "name", "results", "seed")
 _LARGEST_SEED = 2**63 - 1
 """What a table keeps as an integer."""
@@ -68,6 +68,41 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseConfig:
+    """conf/choose: which settings are tried, and how one of them is chosen (docs/choosing.md).
+
+    `families` are strategies of conf/search, each with `trials` settings (None: nothing is chosen). `by` is the metric
+    to choose by (None: `task`), `cost` the metric by which the cheapest is taken of those that cannot be told apart.
+    `split`: "half" of the prompts choose and the others report, "none": the same ones do both. `require` are bounds
+    that a setting must meet, `search` has ranges in place of conf/search, by family.
+    """
+
+    name: str = "default"
+    families: list[str] | None = None
+    trials: int = 16
+    by: str | None = None
+    cost: str = "computed_tokens"
+    split: Literal["half", "none"] = "half"
+    require: list[str] | None = None
+    search: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("families", "require"):
+            value = getattr(self, key)
+            texts = isinstance(value, list) and value and all(isinstance(one, str) for one in value)
+            if value is not None and not texts:
+                raise ConfigError(f"choose.{key}={value!r}: allowed is a list of texts, or null")
+        if self.families and len(set(self.families)) < len(self.families):
+            raise ConfigError(f"choose.families={self.families}: names one twice; allowed is each family once")
+        if self.trials < 1:
+            raise ConfigError(f"choose.trials={self.trials}: allowed is 1 or more")
+        if self.split not in ("half", "none"):
+            raise ConfigError(f"choose.split={self.split}: {allowed_names(str(self.split), ('half', 'none'))}")
+        if self.search is not None and not isinstance(self.search, dict):
+            raise ConfigError(f"choose.search={self.search!r:.80}: allowed are ranges by family, or null")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobConfig:
     """One resolved Hydra job, typed; `resolved` is the same as plain containers, for the manifest."""
 
@@ -81,6 +116,7 @@ class JobConfig:
     metrics: MetricsConfig
     scorer: ScorerConfig
     task: TaskConfig
+    choose: ChooseConfig
     latency: LatencyConfig
     engine: EngineConfig
     resolved: Mapping[str, Any]
@@ -92,7 +128,14 @@ def _text_keys() -> frozenset[str]:
         *("negative_prompt", "stop", "bad_words", "force_words", "dry_sequence_breakers"),
         *("draft", "amateur", "answer_pattern"),
     )
-    found = {"name", "results", "prompts.ids", *(f"strategy.{name}" for name in of_strategies)}
+    found = {
+        "name",
+        "results",
+        "prompts.ids",
+        "choose.require",
+        "choose.families",
+        *(f"strategy.{name}" for name in of_strategies),
+    }
     kinds = {
         "model": ModelConfig,
         "prompts": PromptsConfig,
@@ -137,6 +180,7 @@ def resolved_job(resolved: Mapping[str, Any]) -> JobConfig:
         metrics=typed(MetricsConfig, resolved["metrics"], "metrics"),
         scorer=typed(ScorerConfig, resolved["scorer"], "scorer"),
         task=typed(TaskConfig, resolved["task"], "task"),
+        choose=typed(ChooseConfig, resolved["choose"], "choose"),
         latency=typed(LatencyConfig, resolved["latency"], "latency"),
         engine=typed(EngineConfig, resolved["engine"], "engine"),
         resolved=resolved,

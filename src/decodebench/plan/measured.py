@@ -30,12 +30,14 @@ def refuse_unmeasured(
     task: TaskConfig,
     latency: LatencyConfig,
     cells: Sequence[tuple[Strategy, Sequence[Prompt]]],
+    key: str = "metrics.rank_by",
 ) -> None:
-    """Raise ConfigError for a metric of `metrics.rank_by` that no cell of the run will have."""
+    """Raise ConfigError for a metric of `metrics.rank_by` that no cell of the run will have. `key` is what the error
+    names."""
     for name in metrics.rank_by or ():
         if why := _unmeasured(name, metrics, scorer, task, latency, cells):
             raise ConfigError(
-                f"metrics.rank_by={name}: this run will not measure it ({why}); allowed are metrics that it measures"
+                f"{key}={name}: this run will not measure it ({why}); allowed are metrics that it measures"
             )
 
 

@@ -1,7 +1,8 @@
 """What a run claims: which differences between strategies are real, and how the strategies rank. Tables of words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from decodebench.errors import one_line
 from decodebench.records import Difference, Rank
@@ -30,8 +31,56 @@ class Claims:
 
 
 def claims(run: Run, comparison: Comparison) -> list[Claims]:
-    """Every table of differences and of ranks that the run has."""
-    return [*_differences(run, comparison), *_rankings(run)]
+    """Every table of a choice, of differences and of ranks that the run has."""
+    return [*_choice(run), *_differences(run, comparison), *_rankings(run)]
+
+
+def _choice(run: Run) -> Iterator[Claims]:
+    """What was compared to choose, on the prompts that report."""
+    if run.choice is None:
+        return
+    by, cost = run.choice["by"], run.choice["cost"]
+    rows = tuple((one["strategy"], _contender(one, run.choice["recommended"])) for one in run.choice["contenders"])
+    split = run.choice.get("split") or {}
+    on = f"{len(split.get('confirm') or ())} prompts" + (
+        " that the choice never saw" if split.get("kind") == "half" else ", the same ones that chose"
+    )
+    notes = [
+        f"On {on}. The best and the default setting of each family; the differences are from the best setting on the "
+        "other prompts, paired, corrected by Holm. P(best): the share of resampled prompts in which none is better.",
+    ]
+    if split.get("limits"):
+        notes.append(str(split["limits"]))
+    yield Claims(
+        title=f"Choice by {by}",
+        header=(by, "difference", "P(best)", cost, "optimism"),
+        rows=tuple((label, (*cells, _optimism(run, label))) for label, cells in rows),
+        notes=tuple(notes),
+    )
+
+
+def _contender(one: Mapping[str, Any], recommended: str) -> tuple[Claim, ...]:
+    difference = one["difference"]
+    return (
+        Claim(
+            text=number(one["value"]),
+            small=interval(one["ci_low"], one["ci_high"]),
+            strong=one["strategy"] == recommended,
+        ),
+        Claim(
+            text=MISSING if difference is None else one["verdict"],
+            small="" if difference is None else f"{difference:+.3g}",
+        ),
+        Claim(text=f"{one['chance_of_best']:.2f}"),
+        Claim(text=number(one["cost"])),
+    )
+
+
+def _optimism(run: Run, label: str) -> Claim:
+    """By how much the prompts that chose a family's best made it look better than the others do."""
+    families = (run.choice or {}).get("families") or {}
+    found = [family["optimism"] for family in families.values() if family["best"] == label]
+    return Claim(text=f"{found[0]:+.3g}" if found else "")
 
 
 def _differences(run: Run, comparison: Comparison) -> Iterator[Claims]:

@@ -16,7 +16,7 @@ from decodebench.records import (
     StoredPrompt,
     Timing,
 )
-from decodebench.store import read_manifest, read_records
+from decodebench.store import read_choice, read_manifest, read_records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class Run:
     ranking: tuple[Rank, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     prompts: tuple[StoredPrompt, ...] = ()
+    choice: Mapping[str, Any] | None = None
 
     @property
     def errors(self) -> dict[str, str]:
@@ -64,6 +65,7 @@ def load(run_dir: Path) -> Run:
         ranking=tuple(read_records(run_dir / "ranking.parquet", Rank, optional=True)),
         judgements=tuple(read_records(run_dir / "judgements.parquet", Judgement, optional=True)),
         prompts=tuple(read_records(run_dir / "prompts.parquet", StoredPrompt, optional=True)),
+        choice=read_choice(run_dir),
     )
     _check_cells("generations.parquet", (each.cell for each in run.generations), cells)
     cells |= {str(entry["id"]) for entry in manifest.get("references") or ()}

@@ -36,6 +36,8 @@ def _opening(run: Run) -> Iterator[str]:
     yield f"# {markdown_inline(str(run.manifest.get('name') or run.path.name))}"
     if command := run.manifest.get("command"):
         yield markdown_fence(str(command))
+    if run.choice:
+        yield f"**{markdown_inline(str(run.choice['sentence']))}**"
     if opening := summary.opening(run.manifest):
         yield markdown_inline(opening)
 

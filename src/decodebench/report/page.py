@@ -48,6 +48,7 @@ def page(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) -> s
     context = {
         "title": str(run.manifest.get("name") or run.path.name),
         "command": run.manifest.get("command"),
+        "choice": run.choice and run.choice["sentence"],
         "opening": summary.opening(run.manifest),
         "details": summary.details(run),
         "warnings": warnings(comparison),

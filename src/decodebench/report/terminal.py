@@ -1,7 +1,9 @@
 """The comparison in a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
+from typing import Any
 
 from tabulate import tabulate
 from wcwidth import wcswidth
@@ -18,17 +20,20 @@ LABEL_WIDTH = 36
 
 def terminal_table(run_dir: Path) -> str:
     """The short table of a stored run, at most 110 columns wide, with a line for each reason of a missing value."""
-    return terminal_text(compare(load(run_dir)))
+    run = load(run_dir)
+    return terminal_text(compare(run), run.choice)
 
 
-def terminal_text(comparison: Comparison) -> str:
-    """The table of `terminal_table`; columns that do not fit are dropped from the right and counted below it."""
+def terminal_text(comparison: Comparison, choice: Mapping[str, Any] | None = None) -> str:
+    """The table of `terminal_table`, below what was chosen; columns that do not fit are dropped from the right and
+    counted below it."""
     metrics = list(comparison.headline)
     table = _grid(comparison, metrics)
     while len(metrics) > 1 and _width(table) > TERMINAL_WIDTH:
         metrics.pop()
         table = _grid(comparison, metrics)
-    return "\n".join([table, *(clip(line, TERMINAL_WIDTH) for line in _below(comparison, metrics))])
+    said = [*wrap(no_command(one_line(choice["sentence"])), TERMINAL_WIDTH), ""] if choice else []
+    return "\n".join([*said, table, *(clip(line, TERMINAL_WIDTH) for line in _below(comparison, metrics))])
 
 
 def _below(comparison: Comparison, metrics: Sequence[Metric]) -> list[str]:

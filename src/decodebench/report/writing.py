@@ -29,7 +29,7 @@ def render(run_dir: Path) -> Report:
     run = load(run_dir)
     comparison = compare(run)
     plots = draw_all(comparison, run.curves)
-    table = terminal_text(comparison)
+    table = terminal_text(comparison, run.choice)
     pages = {
         "comparison.csv": to_frame(comparison).to_csv(index=False, lineterminator="\n").encode(),
         "report.md": markdown(run, comparison, plots).encode(),

@@ -68,6 +68,10 @@ class Arm:
     seeds: list[dict[str, Scored]] = field(default_factory=list)
     _pooled: dict[str, Pooled | None] = field(default_factory=dict, repr=False)
 
+    def names(self) -> tuple[str, ...]:
+        """The metrics that were measured of any of its seeds."""
+        return tuple(dict.fromkeys(name for seed in self.seeds for name in seed))
+
     def pooled(self, name: str) -> Pooled | None:
         """A metric over all seeds; None where it was not measured."""
         if name not in self._pooled:
@@ -153,7 +157,7 @@ def differences(arms: Arms, against: str | None, *, failed: Sequence[str] = ()) 
         others = [arm for strategy, arm in of_set.items() if strategy != control]
         if control not in of_set or not others:
             continue
-        for name in dict.fromkeys(name for seed in of_set[control].seeds for name in seed):
+        for name in of_set[control].names():
             found += _of_metric(name, model, prompts, of_set[control], others, arms.clusters[model, prompts])
     return found
 
@@ -241,7 +245,7 @@ def _different_lengths(arms: Sequence[Arm]) -> str | None:
     lengths = [
         (pooled.value, arm.strategy, pooled.unit)
         for arm in arms
-        for name in dict.fromkeys(name for seed in arm.seeds for name in seed)
+        for name in arm.names()
         if read_name(name).plain == "length" and (pooled := arm.pooled(name)) is not None and pooled.value is not None
     ]
     if not lengths or max(lengths)[0] <= LENGTHS_ALIKE * min(lengths)[0]:
@@ -258,7 +262,7 @@ def _favours_short(name: str) -> bool:
 
 def _chosen(arms: Sequence[Arm], rank_by: Sequence[str] | None, *, leading: bool) -> list[str]:
     """The metrics to rank by: those of `rank_by`, else those of RANK_BY; `leading`: diversity of leading units."""
-    known = dict.fromkeys(name for arm in arms for seed in arm.seeds for name in seed)
+    known = dict.fromkeys(name for arm in arms for name in arm.names())
     pooled_of = {name: pooled for name in known for arm in arms[:1] if (pooled := arm.pooled(name)) is not None}
     ranked = [name for name, pooled in pooled_of.items() if pooled.direction != "none"]
     if rank_by is None:

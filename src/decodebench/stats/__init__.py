@@ -3,9 +3,10 @@
 The prompt is the unit everywhere: the samples of one prompt are not independent; where prompts depend on each other,
 it is a cluster of them (`clusters`). Every random stream is fixed, so the same data gives the same numbers.
 docs/statistics.md says how well they hold. `intervals` of one number, `differences` of two (with Holm's correction),
-`ranking` of many; `subsampling` for what is no mean over prompts.
+`ranking` of many, `best_of` of several trials; `subsampling` for what is no mean over prompts.
 """
 
+from decodebench.stats.best_of import BestOf, best_of, chance_of_best, expected_best
 from decodebench.stats.clusters import Clusters, joined
 from decodebench.stats.differences import (
     ALPHA,
@@ -51,6 +52,7 @@ __all__ = [
     "SEED",
     "SUBSETS",
     "Array",
+    "BestOf",
     "Clusters",
     "Comparison",
     "Estimate",
@@ -58,9 +60,12 @@ __all__ = [
     "Interval",
     "Standing",
     "Subsampled",
+    "best_of",
     "bound",
+    "chance_of_best",
     "clustered_share_interval",
     "compare",
+    "expected_best",
     "fewest_changes",
     "holm",
     "identity",

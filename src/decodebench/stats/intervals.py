@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,8 +115,23 @@ def by_cluster(rows_PK: Array, finish: Finish, number_P: npt.NDArray[np.intp]) -
     return cluster_sums(counted_PK, number_P), lambda *means: finish(*(mean / means[-1] for mean in means[:-1]))
 
 
+def resampled(metrics: Sequence[tuple[Array, Finish]], clusters: Clusters | None = None) -> Array:
+    """The value of M metrics of the same prompts on each of B resamples of these, `[M, B]`: what a band or a chance is
+    read off. The resamples are those of the intervals."""
+    units = [by_cluster(rows_PK, finish, cluster_numbers(clusters, len(rows_PK))) for rows_PK, finish in metrics]
+    batches = [units[start : start + BATCH_METRICS] for start in range(0, len(units), BATCH_METRICS)]
+    return np.concatenate([_resample(batch, "percentile").bootstrap_distribution for batch in batches])
+
+
 def _bootstrap(metrics: Sequence[tuple[Array, Finish]], confidence: float) -> list[Interval]:
-    """BCa intervals of metrics that have equally many rows: scipy resamples the numbers of the rows."""
+    """BCa intervals of metrics that have equally many rows."""
+    result = _resample(metrics, "BCa", confidence)
+    ci = result.confidence_interval
+    return [_checked(*one) for one in zip(result.bootstrap_distribution, ci.low, ci.high, strict=True)]
+
+
+def _resample(metrics: Sequence[tuple[Array, Finish]], method: str, confidence: float = CONFIDENCE) -> Any:
+    """The bootstrap of metrics that have equally many rows: scipy resamples the numbers of the rows."""
     from scipy import stats
 
     prompts = len(metrics[0][0])
@@ -134,7 +150,7 @@ def _bootstrap(metrics: Sequence[tuple[Array, Finish]], confidence: float) -> li
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # scipy warns where BCa is undefined; the NaN that comes with the warning is turned into a reason below.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        result = stats.bootstrap(
+        return stats.bootstrap(
             (np.arange(prompts),),
             values,
             n_resamples=RESAMPLES,
@@ -142,11 +158,9 @@ def _bootstrap(metrics: Sequence[tuple[Array, Finish]], confidence: float) -> li
             vectorized=True,
             axis=-1,
             confidence_level=confidence,
-            method="BCa",
+            method=method,
             rng=np.random.default_rng(SEED),
         )
-    ci = result.confidence_interval
-    return [_checked(*one) for one in zip(result.bootstrap_distribution, ci.low, ci.high, strict=True)]
 
 
 def _on_a_grid(rows_PK: Array) -> Array:

@@ -3,11 +3,12 @@
 `folder` is a run that is being written, and its journal; `tables` parquet and csv, `checking` what they must be when
 they are read; `manifest` manifest.json as it is read; `naming` what cells are called; `provenance` the command, commit,
 versions and machine of a manifest; `changes` what differs between two such records; `cache` where converted models and
-locks lie.
+locks lie; `choice` choice.json as it is read.
 """
 
 from decodebench.store.cache import cache_root
 from decodebench.store.changes import both_known, differences, flat, other_model
+from decodebench.store.choice import read_choice
 from decodebench.store.folder import Key, RunStore, locked
 from decodebench.store.manifest import read_manifest
 from decodebench.store.naming import labels
@@ -41,6 +42,7 @@ __all__ = [
     "opened",
     "other_model",
     "read_cell",
+    "read_choice",
     "read_manifest",
     "read_records",
     "rows_of_cell",

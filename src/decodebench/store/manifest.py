@@ -17,6 +17,7 @@ from decodebench.records import SCHEMA_VERSION
 
 class _Config(TypedDict, total=False):
     task: dict[str, Any]
+    choose: dict[str, Any]
     model: dict[str, Any]
     prompts: dict[str, Any]
     strategy: dict[str, Any]

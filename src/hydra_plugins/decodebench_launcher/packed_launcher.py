@@ -40,14 +40,14 @@ class PackedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("PackedLauncher.launch was called before setup")
-        from decodebench.plan import job_config, plan
-        from decodebench.run import execute
+        from decodebench.choosing import carry_out
+        from decodebench.plan import job_config
 
         setup_globals()
         configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
         loader = self.hydra_context.config_loader
         configs = [loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides]
-        run_dir = execute(plan([job_config(cfg) for cfg in configs]))
+        run_dir = carry_out([job_config(cfg) for cfg in configs])
         returns = []
         for overrides, cfg in zip(job_overrides, configs, strict=True):
             done = JobReturn(overrides=filter_overrides(overrides), cfg=cfg, hydra_cfg=cfg, status=JobStatus.COMPLETED)

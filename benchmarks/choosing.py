@@ -1,0 +1,183 @@
+"""How far a choice can be trusted: what the winner of many settings is said to be worth, and what it is worth.
+
+Simulated settings on simulated prompts, 3 samples each, right or wrong. Prompts differ in difficulty, settings in what
+they can do with each prompt; what a setting is worth is its mean over all prompts there are. The naive choice takes the
+best mean over all prompts and reports it; ours is `decodebench.choosing`, on the same prompts. In points (1 point is
+0.01), with the simulation error (95%).
+
+    python benchmarks/choosing.py [--repetitions 2000] [--quick] [--json FILE]
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decodebench.choosing import Half, Tried, confirm, select, split_prompts
+from decodebench.metrics import Scored
+from decodebench.scoring import Arm
+from decodebench.stats import Array
+
+FAMILIES, TRIALS, SAMPLES = 5, 6, 3
+WORTH = 0.5
+PROMPTS = (40, 128, 256)
+BETTER = (0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `task` is, for made values."""
+
+    name: str = "task"
+    direction: str = "higher"
+    version: str = "1"
+    level: str = "text"
+
+
+@dataclass
+class Tally:
+    """Values of a figure over repetitions."""
+
+    values: list[float] = field(default_factory=list)
+
+    def add(self, value: float) -> None:
+        self.values.append(value)
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def error(self) -> float:
+        return 1.96 * float(np.std(self.values, ddof=1)) / math.sqrt(len(self.values)) if len(self.values) > 1 else 0.0
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:6.2f} ±{100 * self.error:.2f}"
+
+
+def draw(rng: np.random.Generator, prompts: int, worth_T: Array) -> Array:
+    """The mean over samples of each of T settings on each of P prompts, `[T, P]`: a difficulty of the prompt and what
+    the setting can do with it, both of mean 0 over prompts, on the scale of probabilities."""
+    difficulty_P = rng.choice([-0.35, 0.35], prompts)
+    own_TP = rng.choice([-0.1, 0.1], (len(worth_T), prompts))
+    chance_TP = np.clip(worth_T[:, None] + difficulty_P + own_TP, 0, 1)
+    return rng.binomial(SAMPLES, chance_TP) / SAMPLES
+
+
+def true_worth(worth: float) -> float:
+    """The mean of `draw` over all prompts there are: probabilities beyond 0 and 1 are cut off."""
+    return float(np.mean([min(max(worth + a + b, 0), 1) for a in (-0.35, 0.35) for b in (-0.1, 0.1)]))
+
+
+def halves(value_TP: Array, names: Sequence[str]) -> tuple[Half, Half, Any]:
+    """The two halves of these prompts. Every setting costs the same."""
+    ids = tuple(f"p{n}" for n in range(value_TP.shape[1]))
+    arms = {
+        name: Arm(
+            strategy=name,
+            seeds=[
+                {
+                    "task": Scored(
+                        metric=Task(),  # type: ignore[arg-type]
+                        name="task",
+                        unit="1",
+                        value=float(value_P.mean()),
+                        prompt_ids=ids,
+                        rows_PK=value_P[:, None],
+                    )
+                }
+            ],
+        )
+        for name, value_P in zip(names, value_TP, strict=True)
+    }
+    split = split_prompts({id_: id_ for id_ in ids})
+    return (
+        Half(arms=arms, prompts=split.select, clusters={}),
+        Half(arms=arms, prompts=split.confirm, clusters={}),
+        split,
+    )
+
+
+def settings() -> list[Tried]:
+    return [
+        Tried(strategy=f"f{family} t{trial}", family=f"f{family}", default=trial == 0)
+        for family in range(FAMILIES)
+        for trial in range(TRIALS)
+    ]
+
+
+def simulate(prompts: int, repetitions: int, better: float = 0.0) -> dict[str, Tally]:
+    """One setting, the last trial of a family drawn anew each time, is better by so much than all others."""
+    rng = np.random.default_rng([prompts, round(1000 * better)])
+    tried = settings()
+    names = [one.strategy for one in tried]
+    tallies = {name: Tally() for name in ("naive", "ours", "optimism", "covers", "better", "worse", "nothing")}
+    for _ in range(repetitions):
+        worth_T = np.full(len(tried), WORTH)
+        best = TRIALS * int(rng.integers(FAMILIES)) + TRIALS - 1
+        worth_T[best] += better
+        truth = {name: true_worth(worth) for name, worth in zip(names, worth_T, strict=True)}
+        value_TP = draw(rng, prompts, worth_T)
+        means_T = value_TP.mean(axis=1)
+        naive = names[int(np.argmax(means_T))]
+        tallies["naive"].add(float(means_T.max()) - truth[naive])
+        selecting, confirming, split = halves(value_TP, names)
+        chosen = confirm(
+            select(tried, selecting, "task"), selecting, confirming, split, keep=names[0], cost="computed_tokens"
+        )
+        one = next(each for each in chosen.contenders if each.strategy == chosen.recommended)
+        tallies["ours"].add(one.value - truth[one.strategy])
+        for family in chosen.families.values():
+            tallies["optimism"].add(family.select - truth[family.best])
+            if family.confirm_low is not None and family.confirm_high is not None:
+                tallies["covers"].add(family.confirm_low <= truth[family.best] <= family.confirm_high)
+        shown = not chosen.sentence.startswith("No difference")
+        tallies["better"].add(chosen.recommended == names[best])
+        tallies["worse"].add(shown and truth[chosen.recommended] < max(truth.values()))
+        tallies["nothing"].add(not shown)
+    return tallies
+
+
+def rows(prompts: Sequence[int], repetitions: int) -> Iterator[tuple[str, dict[str, Tally]]]:
+    for n in prompts:
+        yield f"{n} prompts, all equal", simulate(n, repetitions)
+    for better in BETTER:
+        yield f"{prompts[-1]} prompts, one better by {better:g}", simulate(prompts[-1], repetitions, better)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=2000)
+    parser.add_argument("--quick", action="store_true", help="few repetitions, few prompts")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    repetitions = 20 if options.quick else options.repetitions
+    found = dict(rows(PROMPTS[:1] if options.quick else PROMPTS, repetitions))
+    heads = {
+        "naive": "naive overstates",
+        "ours": "ours overstates",
+        "optimism": "select overstates",
+        "covers": "confirm covers",
+        "better": "best taken",
+        "worse": "other taken",
+        "nothing": "none shown",
+    }
+    print(f"{FAMILIES} families x {TRIALS} settings, {SAMPLES} samples, {repetitions} repetitions; points, or percent")
+    print(f"{'':36}" + "".join(f"{head:>20}" for head in heads.values()))
+    for label, tallies in found.items():
+        print(f"{label:36}" + "".join(f"{tallies[name]!s:>20}" for name in heads))
+    if options.json:
+        figures = {
+            label: {name: {"mean": tally.mean, "error": tally.error} for name, tally in tallies.items()}
+            for label, tallies in found.items()
+        }
+        options.json.write_text(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

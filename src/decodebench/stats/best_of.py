@@ -1,0 +1,64 @@
+"""What the best of several trials is worth: the expected best score, and the chance to be the best.
+
+`T` counts trials (settings of one family, or contenders), `P` prompts, `B` resamples of them, `N` how many are tried.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from decodebench.stats.clusters import Clusters, cluster_numbers, count_clusters
+from decodebench.stats.intervals import CONFIDENCE, MIN_PROMPTS, Array, Finish, resampled, too_few
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestOf:
+    """The expected best score after 1, 2, ..., T trials, with a band over prompts; or `reason`, why there is none."""
+
+    values_N: Array
+    low_N: Array | None
+    high_N: Array | None
+    reason: str | None = None
+
+
+def expected_best(scores: Array, *, higher: bool = True) -> Array:
+    """The expected best of N of T scores that are drawn without replacement, for N = 1 ... T, along the last axis:
+    sum over the sorted scores s_(i) of s_(i) C(i-1, N-1) / C(T, N) (arXiv 2506.13681 draws such curves). `higher`: the
+    best is the largest, else the smallest."""
+    trials = scores.shape[-1]
+    ascending = np.sort(scores if higher else -scores, axis=-1)
+    weights_NT = np.array(
+        [[math.comb(i, n - 1) / math.comb(trials, n) for i in range(trials)] for n in range(1, trials + 1)]
+    )
+    best = ascending @ weights_NT.T
+    return np.asarray(best if higher else -best)
+
+
+def best_of(trials: Sequence[tuple[Array, Finish]], clusters: Clusters | None = None, *, higher: bool = True) -> BestOf:
+    """`expected_best` of trials measured on the same P prompts, each by its rows `[P, K]` and what makes a value of
+    their means. The band is the percentile interval of the curve over resampled prompts (clusters): each resample gives
+    every trial a score, and these a curve. It says how far other prompts would move the curve; not how far other trials
+    would. It is not drawn for fewer than 10 prompts (clusters)."""
+    value_T = np.array([float(finish(*rows_PK.mean(axis=0))) for rows_PK, finish in trials])
+    values_N = expected_best(value_T, higher=higher)
+    units = count_clusters(cluster_numbers(clusters, len(trials[0][0])))
+    if units < MIN_PROMPTS:
+        reason = too_few(units, len(trials[0][0])).reason
+        return BestOf(values_N=values_N, low_N=None, high_N=None, reason=reason)
+    curves_BN = expected_best(resampled(trials, clusters).T, higher=higher)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low_N, high_N = np.percentile(curves_BN, [tail, 100 - tail], axis=0)
+    return BestOf(values_N=values_N, low_N=low_N, high_N=high_N)
+
+
+def chance_of_best(
+    contenders: Sequence[tuple[Array, Finish]], clusters: Clusters | None = None, *, higher: bool = True
+) -> Array:
+    """For each of T contenders measured on the same prompts, the share of resamples of these in which it has the best
+    value; equal ones share. Bootstrap over prompts (clusters)."""
+    value_TB = resampled(contenders, clusters)
+    best_B = (value_TB.max if higher else value_TB.min)(axis=0)
+    is_best_TB = np.isclose(value_TB, best_B, rtol=1e-12, atol=0)
+    return np.asarray((is_best_TB / is_best_TB.sum(axis=0)).mean(axis=1))
