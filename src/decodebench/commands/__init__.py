@@ -1,7 +1,8 @@
 """The command line. In: words. Out: an exit code. What a command needs is imported when it is called.
 
 `launch` runs Hydra over words that `overrides` made readable for it. The others are commands over stored runs, with
-ordinary flags and `--help` (`arguments`): `report`, `score`, `export`, `baseline`, `check`, `strategies`.
+ordinary flags and `--help` (`arguments`): `report`, `score` (with the `tasks` of its words), `export`, `baseline`,
+`check`, `choose`, `strategies`.
 """
 
 from collections.abc import Callable, Sequence

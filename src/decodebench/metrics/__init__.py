@@ -1,10 +1,11 @@
 """Metrics: pure functions of stored records, no torch, no model (docs/metrics.md). In: texts, readings and timings of a
 cell. Out: `Measurement`s.
 
-`table` lists them all (in parts: `rows_repetition`, `rows_between`, `rows_tokens`); `kinds` is what a row is, `options`
-what a run asks for, `names` what the name of a metric says. `quality` walks the table over a `corpus`, the texts of
-a cell counted in units (`texts`), and leaves what is `scored`; `curves` goes by position, `timings` over latency. The
-definitions: `repetition`, `samples`, `spread`, `surprisal`, `drafts`, `rules`, `humans`, and `sets` of whole sets.
+`table` lists them all (in parts: `rows_repetition`, `rows_between`, `rows_tokens`, `rows_task`); `kinds` is what a row
+is, `options` what a run asks for, `names` what the name of a metric says. `quality` walks the table over a `corpus`,
+the texts of a cell counted in units (`texts`), and leaves what is `scored`; `curves` goes by position, `task_curves` by
+the number of samples, `timings` over latency. The definitions: `repetition`, `samples`, `spread`, `surprisal`,
+`drafts`, `rules`, `humans`, `tries` (what several samples are worth), and `sets` of whole sets.
 `adapters` is not imported here: it needs the slow `evaluate`.
 """
 
