@@ -98,7 +98,8 @@ def test_a_class_that_agrees_is_no_doubt(tmp_path: Path) -> None:
 
 
 def doubts(loaded: Any, text: str, template: str | None = None) -> tuple[str, ...]:
-    return prompt_doubts(loaded.tokenizer, text, template, encode(loaded, text, template), loaded.eos_ids)
+    others = encode(loaded, "another", template)
+    return prompt_doubts(loaded.tokenizer, text, template, encode(loaded, text, template), loaded.eos_ids, others)
 
 
 def test_an_end_token_that_the_post_processor_puts_behind_each_prompt(tmp_path: Path) -> None:
@@ -139,6 +140,15 @@ def test_a_chat_template_that_writes_bos_twice_or_ends_a_turn(tiny_dirs: dict[st
     loaded.tokenizer.chat_template = "{{ bos_token }}{{ messages[0]['content'] }}{{ eos_token }}"
     (doubt,) = doubts(loaded, "비", "chat")
     assert "end with an end token" in doubt
+
+
+def test_a_chat_template_that_leaves_the_text_out(tiny_dirs: dict[str, Path]) -> None:
+    loaded = load(local(tiny_dirs["gemma3"]))
+    loaded.tokenizer.chat_template = "{{ bos_token }}{{ messages[0]['role'] }}: "
+    (doubt,) = doubts(loaded, "비", "chat")
+    assert doubt.startswith("are left out by the tokenizer's chat template, so that all are the same; ")
+    loaded.tokenizer.chat_template = "{{ bos_token }}{{ messages[0]['content'] | trim | upper }}"
+    assert doubts(loaded, " it rains ", "chat") == ()
 
 
 def test_a_prompt_that_is_nothing_but_the_bos_is_no_doubt_though_it_is_an_end_token_too(gpt2_like: Any) -> None:

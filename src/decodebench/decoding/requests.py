@@ -42,6 +42,10 @@ class Prepared:
         return [(request.cell, request.prompt_id, first + rank) for rank in range(self.job.strategy.returns)]
 
 
+_ANOTHER = "\ue000"
+"""A text that no prompt has (for private use)."""
+
+
 def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     """The requests of a cell. Raises ConfigError or PromptError for what only the loaded model can tell."""
     facts = model_facts(loaded, stop_ids(job, loaded), job.strategy.stop, job.strategy.stop_keep)
@@ -56,9 +60,10 @@ def prepare(job: Job, loaded: LoadedModel) -> Prepared:
     second = load_second(strategy.second_model, loaded, key) if strategy.second_model else None
     requests = []
     doubts: dict[str, list[str]] = {}
+    others = encode(loaded, _ANOTHER, job.template, job.date) if job.template == "chat" else None
     for prompt in job.prompts:
         ids = encode(loaded, prompt.text, job.template, job.date)
-        for doubt in prompt_doubts(loaded.tokenizer, prompt.text, job.template, ids, loaded.eos_ids):
+        for doubt in prompt_doubts(loaded.tokenizer, prompt.text, job.template, ids, loaded.eos_ids, others):
             doubts.setdefault(doubt, []).append(prompt.id)
         limit = new_token_limit(strategy, len(ids), f"prompt {prompt.id}", PromptError)
         _check_prompt(job, prompt, len(ids), limit, loaded.context_length)

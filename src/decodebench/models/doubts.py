@@ -55,13 +55,24 @@ def tokenizer_doubts(tokenizer: Any, file: Path | None) -> tuple[str, ...]:
 
 
 def prompt_doubts(
-    tokenizer: Any, text: str, template: str | None, ids: Sequence[int], eos_ids: Sequence[int]
+    tokenizer: Any,
+    text: str,
+    template: str | None,
+    ids: Sequence[int],
+    eos_ids: Sequence[int],
+    others: Sequence[int] | None = None,
 ) -> tuple[str, ...]:
-    """What is odd about the ids of a prompt, as the end of "2 of 9 prompts ...": an end token behind it, two BOS before
-    it, and who wrote them. `ids` are what `encode` gives for `text` and `template`.
+    """What is odd about the ids of a prompt, as the end of "2 of 9 prompts ...": a text that is left out, an end token
+    behind it, two BOS before it, and who wrote them. `ids` are what `encode` gives for `text` and `template`, `others`
+    what it gives for a text that no prompt has.
     """
     found = []
     bos = tokenizer.bos_token_id
+    if ids == others:
+        found.append(
+            "are left out by the tokenizer's chat template, so that all are the same; use prompts.template=null, or a "
+            "format string around {text}"
+        )
     if ids[-1] in eos_ids and not (len(ids) == 1 and ids[0] == bos):
         who = _who(tokenizer, text, template, lambda of: bool(of) and of[-1] == ids[-1])
         found.append(f"end with an end token (id {ids[-1]}), and are continued behind it; {who}")

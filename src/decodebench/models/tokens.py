@@ -1,7 +1,6 @@
 """Text <-> token ids: templates around a prompt, and the text of a continuation."""
 
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,10 +13,6 @@ from decodebench.models.properties import vocabulary
 from decodebench.models.token_bytes import stop_strings
 from decodebench.prompts import DEFAULT_DATE, check_template
 from decodebench.strategies.step import ModelFacts
-
-log = logging.getLogger(__name__)
-_ignoring: set[str] = set()
-"""Models of which was said that their chat template leaves the message out."""
 
 
 def encode(loaded: LoadedModel, text: str, template: str | None = None, today: str | None = None) -> tuple[int, ...]:
@@ -44,20 +39,24 @@ def encode(loaded: LoadedModel, text: str, template: str | None = None, today: s
 
 
 def _dialogue(loaded: LoadedModel, text: str, clock: "_Clock") -> str:
-    """The chat template around one user message, at this time; that it leaves the message out is said once."""
+    """The chat template around one user message, at this time."""
     if not loaded.tokenizer.chat_template:
         raise ConfigError(f"prompts.template=chat: the tokenizer of {loaded.name} has no chat template; allowed: null")
-    dialogue = _rendered(loaded, text, clock)
-    # Most templates hold the text as it is; others may have changed it, so that only another text tells.
-    unheard = text.strip() not in dialogue and loaded.fingerprint not in _ignoring
-    if unheard and dialogue == _rendered(loaded, "\ue000", clock):
-        _ignoring.add(loaded.fingerprint)
-        log.warning(
-            "prompts.template=chat: the chat template of %s leaves the prompt's text out, so all prompts are the same; "
-            "use prompts.template=null, or a format string around {text}",
-            loaded.name,
-        )
-    return dialogue
+    from transformers.utils import chat_template_utils
+
+    module: Any = chat_template_utils
+    real = module.datetime
+    module.datetime = clock  # no argument takes its place: a template is handed plain data alone
+    message = [{"role": "user", "content": text}]
+    try:
+        return str(loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
+    except Exception as error:  # a template is a program: it raises what it likes
+        raise ConfigError(
+            f"prompts.template=chat: the chat template of {loaded.name} fails ({_why(error)}); allowed: null, or a "
+            "format string around {text}"
+        ) from error
+    finally:
+        module.datetime = real
 
 
 def asks_for_the_date(loaded: LoadedModel) -> bool:
@@ -78,25 +77,6 @@ class _Clock:
         """The time that `strftime_now` writes."""
         self.asked = True
         return self._time
-
-
-def _rendered(loaded: LoadedModel, text: str, clock: _Clock) -> str:
-    """A text as the one message of a user, in the chat template, at this time."""
-    from transformers.utils import chat_template_utils
-
-    module: Any = chat_template_utils
-    real = module.datetime
-    module.datetime = clock  # no argument takes its place: a template is handed plain data alone
-    message = [{"role": "user", "content": text}]
-    try:
-        return str(loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
-    except Exception as error:  # a template is a program: it raises what it likes
-        raise ConfigError(
-            f"prompts.template=chat: the chat template of {loaded.name} fails ({_why(error)}); allowed: null, or a "
-            "format string around {text}"
-        ) from error
-    finally:
-        module.datetime = real
 
 
 def ids_sha256(ids: Sequence[int]) -> str:
