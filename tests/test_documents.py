@@ -49,7 +49,8 @@ def test_every_command_shown_is_accepted(document: str, command: str, plans: lis
         pytest.skip("reads the hub")
     assert main(shlex.split(command)) == 0
     assert plans
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["prompts.jsonl", "questions.csv"], "Hydra must write nothing"
+    there = sorted(path.name for path in tmp_path.iterdir())
+    assert there == ["prompts.jsonl", "questions.csv"], "Hydra must write nothing"
 
 
 def test_grids_are_as_large_as_they_look(plans: list[Plan]) -> None:
