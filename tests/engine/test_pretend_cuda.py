@@ -125,8 +125,9 @@ def test_on_a_cpu_questions_are_answered_at_once() -> None:
     assert true_or_all(torch.tensor([False, True, True])).tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ["gptj", "gemma3"])
 def test_every_strategy_writes_what_it_writes_on_a_cpu(gpu, monkeypatch, models, arch) -> None:
+    """Rotary tables on the device, sliding windows; captured steps below have what llama does."""
     here = decoded(models[arch], EVERY_STRATEGY, forward=FORWARD)
     steps = Steps(gpu, monkeypatch)
     there = decoded(gpu.put(build(arch)), EVERY_STRATEGY, CUDA, forward=FORWARD)
@@ -202,12 +203,12 @@ def test_a_scorer_reads_there_what_it_reads_on_a_cpu(gpu, tiny_models: dict[str,
 CAPTURED = ("greedy", "beam", "top_p", "contrastive_search", "guidance", "stochastic_beam")
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", ["llama", "gemma3"])
 def test_captured_steps_write_the_same(gpu, monkeypatch, models, arch) -> None:
     """Prompts of 4 to 60 tokens, so that shapes change, rows come in late, and Gemma's windows of 8 are passed."""
     strategies = {name: EVERY_STRATEGY[name] for name in CAPTURED}
     prompts = PROMPT_IDS | {"long": tuple(range(3, 63))}
-    requests = requests_of(strategies, prompts, limit=24, eos_ids=(1,))
+    requests = requests_of(strategies, prompts, limit=16, eos_ids=(1,))
     here = run(models[arch], requests, max_rows=24)
     model = gpu.put(build(arch))
     forward = choose_rows(model, CUDA, 400)

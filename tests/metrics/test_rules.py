@@ -123,7 +123,7 @@ def test_ids_without_a_text_are_drawn_counted_said_and_masked(tmp_path: Path) ->
     assert warnings() == [warning]
 
     every = "greedy,temperature,beam,dola,contrastive_search,assisted,stochastic_beam,mbr"
-    masked = run(f"strategy={every}", "strategy.max_new_tokens=16", "model.mask_unused=true", name="y")
+    masked = run(f"strategy={every}", "strategy.max_new_tokens=8", "model.mask_unused=true", name="y")
     assert len({text.cell for text in masked}) == 8
     assert all(token < 400 for text in masked for token in text.token_ids)
     assert warnings("y") == []

@@ -139,6 +139,6 @@ def test_the_page_of_tasks_names_every_task_key_extractor_and_normaliser() -> No
     from decodebench.tasks.normalization import NORMALIZERS
 
     page = (Path(__file__).parents[2] / "docs/tasks.md").read_text(encoding="utf-8")
-    keys = {f"task.{key}" for keys in KEYS_OF.values() for key in keys}
-    words = {f"`{name}`" for name in (*KEYS_OF, *EXTRACTORS, *NORMALIZERS)} | {f"`{key}`" for key in keys}
+    names = {f"`{name}`" for name in (*KEYS_OF, *EXTRACTORS, *NORMALIZERS)}
+    words = names | {f"`task.{key}" for keys in KEYS_OF.values() for key in keys}
     assert {word for word in words if word not in page} == set()

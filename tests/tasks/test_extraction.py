@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decodebench.tasks.extraction import (
@@ -41,6 +41,7 @@ def test_a_template_that_opens_the_thinking() -> None:
     assert without_thinking("hm</think>Paris", opened=True) == Spoken(answer="Paris", thinking=2, unclosed=False)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from(["<think>", "</think>", "a", " ", "\n"])).map("".join), st.booleans())
 def test_no_mark_of_thinking_is_left(text: str, opened: bool) -> None:
     spoken = without_thinking(text, opened=opened)
@@ -99,6 +100,7 @@ def test_json_field(name: str, text: str, answer: str | None) -> None:
     assert json_field(name, text) == answer
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text())
 def test_a_text_as_json_comes_back(text: str) -> None:
     assert json_field("x", "so: " + json.dumps({"x": text})) == text

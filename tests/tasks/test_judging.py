@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decodebench.errors import ConfigError
@@ -127,6 +127,7 @@ def test_overlaps_take_the_best_reference_and_korean_is_not_nothing() -> None:
         assert one(task(name), "the cat", "a dog", "the cat").value == pytest.approx(1), name
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.text(max_size=40), st.lists(st.text(st.characters(categories=["L", "N"]), min_size=1), min_size=1, max_size=2)
 )
@@ -137,6 +138,7 @@ def test_values_are_shares(name: str, text: str, references: list[str]) -> None:
     assert 0 <= value <= 1 + 1e-12
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text(st.characters(categories=["L", "N", "Zs", "P"]), min_size=1, max_size=20))
 @pytest.mark.parametrize("name", ["exact_match", "token_f1", "chrf", "rouge_l"])
 def test_the_reference_itself_is_right(name: str, text: str) -> None:

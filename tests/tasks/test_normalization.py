@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decodebench.tasks.normalization import NORMALIZERS, normalized
@@ -64,17 +64,20 @@ def test_korean_particles(word: str, stem: str) -> None:
     assert normalized(f"{word} {word}", ["korean_particles"]) == f"{stem} {stem}"
 
 
+@settings(deadline=None, max_examples=60)
 @given(TEXTS, STEPS)
 def test_normalising_again_changes_nothing(text: str, steps: set[str]) -> None:
     once = normalized(text, steps)
     assert normalized(once, steps) == once
 
 
+@settings(deadline=None, max_examples=60)
 @given(TEXTS, st.permutations(EVERY))
 def test_the_order_in_which_steps_are_named_changes_nothing(text: str, order: list[str]) -> None:
     assert normalized(text, order) == normalized(text, EVERY)
 
 
+@settings(deadline=None, max_examples=60)
 @given(TEXTS, STEPS)
 def test_something_stays_something(text: str, steps: set[str]) -> None:
     assert bool(normalized(text, steps).strip()) == bool(text.strip())

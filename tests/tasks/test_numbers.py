@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decodebench.tasks.numbers import in_digits, is_near, last_number, number_in
@@ -71,11 +71,13 @@ def test_tolerance_is_exact(number: str, tolerance: float, relative: float, near
     assert is_near(Fraction(number), Fraction(1), tolerance, relative) == near
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.fractions(max_denominator=10**6))
 def test_each_number_has_one_spelling_that_reads_as_itself(number: Fraction) -> None:
     assert Fraction(in_digits(number)) == number
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9))
 def test_decimals_are_read_with_and_without_separators(number: object) -> None:
     assert number_in(f"it is {number:,.3f}.") == number_in(f"it is {number:.3f}.") == Fraction(str(number))

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import sacrebleu
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decodebench.tasks.overlap import bleu, bleu_tokens, chrf, lcs_length, rouge_l, token_f1
@@ -43,6 +43,7 @@ def test_rouge_l_by_hand(answer: str, reference: str, value: float) -> None:
     assert rouge_l(answer.split(), reference.split()) == value
 
 
+@settings(deadline=None, max_examples=60)
 @given(WORDS, WORDS)
 def test_the_longest_common_subsequence_is_that_of_the_recursion(one: Sequence[str], other: Sequence[str]) -> None:
     @cache
@@ -72,6 +73,7 @@ def test_chrf_by_hand(answer: str, reference: str, value: float) -> None:
     assert chrf(answer, reference) == pytest.approx(value, abs=1e-15)
 
 
+@settings(deadline=None, max_examples=60)
 @given(TEXTS, TEXTS)
 def test_chrf_is_sacrebleus(answer: str, reference: str) -> None:
     assert chrf(answer, reference) == pytest.approx(sacrebleu.sentence_chrf(answer, [reference]).score / 100, abs=1e-9)
@@ -89,6 +91,7 @@ def test_bleu_takes_references_together_and_the_nearest_length() -> None:
     assert bleu(["a", "b", "c"], references) == pytest.approx((1 * 1 / 2 * 1 / 2) ** (1 / 3), abs=1e-15)
 
 
+@settings(deadline=None, max_examples=60)
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
 @pytest.mark.parametrize(("unit", "tokenize"), [("words", "13a"), ("characters", "char")])
 def test_bleu_is_sacrebleus(unit: str, tokenize: str, answer: str, references: list[str]) -> None:
@@ -115,6 +118,7 @@ def test_whole_sentences_are_sacrebleus(answer: str, reference: str) -> None:
     assert chrf(answer, reference) == pytest.approx(sacrebleu.sentence_chrf(answer, [reference]).score / 100, abs=1e-12)
 
 
+@settings(deadline=None, max_examples=60)
 @given(TEXTS, TEXTS)
 def test_all_are_shares_and_one_for_the_same_text(answer: str, reference: str) -> None:
     values = [
