@@ -14,7 +14,7 @@ import pytest
 from changes import changed_bytes, changed_json, changed_table
 from decodebench.deploy import export_cell
 from decodebench.errors import DecodebenchError
-from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Reading, Timing
+from decodebench.records import CurvePoint, Difference, Generation, Measurement, Rank, Reading, StoredPrompt, Timing
 from decodebench.regression import check, check_text, make_baseline, read_baseline, write_baseline
 from decodebench.report import render
 from decodebench.scoring import score_run
@@ -23,6 +23,7 @@ from launches import node_of
 from sample_run import unscored
 
 TABLES = {
+    "prompts": StoredPrompt,
     "generations": Generation,
     "references": Generation,
     "readings": Reading,
@@ -57,6 +58,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         new_tokens=8, peak_bytes=None, peak_reason="not measured on a CPU",
     )  # fmt: skip
     write_records(folder / "latency.parquet", Timing, [replace(timing, round=number) for number in range(3)])
+    rows = [
+        StoredPrompt(
+            prompts="seed_ko", prompt_id=f"p{at:02}", text="a", references=("b", "c"), cluster="d", language="ko"
+        )
+        for at in range(4)
+    ]
+    write_records(folder / "prompts.parquet", StoredPrompt, rows)
     score_run(folder)
     write_baseline(folder.with_name("baseline"), make_baseline(folder))
     return folder

@@ -1,6 +1,7 @@
 """`score FILE`: texts that were made elsewhere become a run folder, and what is wrong with them is said by its line."""
 
 import csv
+import gzip
 import json
 import re
 import sys
@@ -17,9 +18,9 @@ from hypothesis import strategies as st
 
 from decodebench.commands.score import _UNITS
 from decodebench.errors import PromptError, StoreError
-from decodebench.given import Columns, read, write
+from decodebench.given import Columns, is_table, read, write
 from decodebench.metrics.texts import UNITS, _kiwi
-from decodebench.records import Generation, Reading
+from decodebench.records import Generation, Reading, StoredPrompt
 from decodebench.report.folder import load
 from decodebench.store.folder import locked
 from decodebench.store.tables import read_records
@@ -132,6 +133,27 @@ def test_other_columns_by_option() -> None:
         ("me", "a", 2, "z", "x"),
         ("human", "a", 0, "z", "y"),
     ]
+
+
+def test_several_references_nested_columns_and_a_packed_file() -> None:
+    rows = [{"q": {"id": n}, "turns": ["no", f"t{n}"], "answers": ["x", "", "y"]} for n in (1, 2)]
+    path = Path("mine.jsonl.gz")
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    found = read(path, Columns(id="q.id", text="turns.1", reference="answers"))
+    assert [told(text) for text in (*found.texts, *found.reference_texts)] == [
+        ("mine", "1", 0, "", "t1"),
+        ("mine", "2", 0, "", "t2"),
+        ("human", "1", 0, "", "x"),
+        ("human", "2", 0, "", "x"),
+    ]
+    assert [prompt.references for prompt in found.prompts] == [("x", "y")] * 2
+    assert (found.name, found.cells[0]["prompts"]) == ("mine", "mine")
+    assert is_table(path)
+    assert not is_table(Path("results/mine.v2"))
+    with pytest.raises(
+        PromptError, match=r"mine\.jsonl\.gz: --text-column=turns\.2: no such column; allowed: answers, q, t"
+    ):
+        read(path, Columns(id="q.id", text="turns.2"))
 
 
 def test_a_column_that_an_option_takes_is_not_another_one_by_its_name() -> None:
@@ -272,6 +294,10 @@ def test_a_folder_says_where_its_texts_are_from() -> None:
     assert [cell["config"]["metrics"] for cell in found["cells"]] == [{"unit": "words"}] * 2
     assert found["references"] == [
         {"id": texts.reference_texts[0].cell, "model": "given", "prompts": "texts", "strategy": "human"}
+    ]
+    assert read_records(RUN / "prompts.parquet", StoredPrompt) == [
+        StoredPrompt(prompts="texts", prompt_id=id_, text=text, references=references, cluster=None, language=None)
+        for id_, text, references in (("sea", "The sea", ("is wide",)), ("비", "내일", ()))
     ]
     assert read_records(RUN / "generations.parquet", Generation) == list(texts.texts)
     assert read_records(RUN / "references.parquet", Generation) == list(texts.reference_texts)

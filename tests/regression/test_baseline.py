@@ -270,7 +270,11 @@ def baselines(draw: st.DrawFn) -> Baseline:
     fed = {}
     for name, model in draw(st.sets(st.tuples(st.sampled_from(sorted(prompts)), NAMES), max_size=2)):
         fed[model, name] = draw(st.dictionaries(st.sampled_from(sorted(prompts[name])), NAMES, min_size=1))
-    return Baseline(made=made, prompts=prompts, arms=tuple(arms), fed=fed)
+    clusters = {}
+    for name in draw(st.sets(st.sampled_from(sorted(prompts)))):
+        named = NAMES.filter(bool)
+        clusters[name] = draw(st.dictionaries(st.sampled_from(sorted(prompts[name])), named, min_size=1))
+    return Baseline(made=made, prompts=prompts, arms=tuple(arms), fed=fed, clusters=clusters)
 
 
 SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

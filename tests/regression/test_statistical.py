@@ -305,3 +305,18 @@ def test_the_same_text_under_two_ids_is_tested_as_one_prompt() -> None:
     assert (found.outcome, found.n, found.worsening) == ("regression", 40, pytest.approx(0.2))
     assert found.low == pytest.approx(0.2 - T95 * ERROR, abs=1e-6)
     assert found.high == pytest.approx(0.2 + T95 * ERROR, abs=1e-6)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_prompts_of_a_cluster_are_tested_together_whichever_side_names_it(side: int) -> None:
+    """40 prompts of other texts in 20 clusters of two that agree; a baseline from before clusters has none."""
+    sides = list(
+        of_values("distinct_2", [value for value in BEFORE for _ in "ab"], [value for value in FALLEN for _ in "ab"])
+    )
+    sides[side] = replace(sides[side], clusters={"some": {f"p{at:03d}": f"speech {at // 2}" for at in range(40)}})
+    found = only(judged((sides[0], sides[1]), statistical("distinct_2", 0.1)))
+    assert (found.outcome, found.n, found.worsening) == ("regression", 40, pytest.approx(0.2))
+    assert found.low == pytest.approx(0.2 - T95 * ERROR, abs=1e-6)
+    one = [replace(each, clusters={"some": dict.fromkeys((f"p{at:03d}" for at in range(40)), "x")}) for each in sides]
+    told = only(judged((one[0], one[1]), statistical("distinct_2", 0.1)))
+    assert (told.outcome, told.message) == ("cannot tell", "1 cluster of 40 prompts: an interval needs at least 10")
