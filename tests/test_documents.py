@@ -33,7 +33,7 @@ SHOWN = [(name, one) for name in ("README.md", "docs/performance.md", "docs/data
 def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that would have been executed; in a folder with the prompts and the questions of the README."""
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.run.execute", lambda plan, **_: planned.append(plan))
+    monkeypatch.setattr("decodebench.choosing.flow.execute", lambda plan, **_: planned.append(plan))
     monkeypatch.setattr("decodebench.models.packaged.check_available", lambda: None)
     monkeypatch.chdir(tmp_path)
     for name, start in (("prompts.jsonl", r"\{"), ("questions.csv", "text;reference")):
@@ -49,9 +49,8 @@ def test_every_command_shown_is_accepted(document: str, command: str, plans: lis
         pytest.skip("reads the hub")
     assert main(shlex.split(command)) == 0
     assert plans
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["prompts.jsonl", "questions.csv"], (
-        "Hydra must write nothing"
-    )
+    there = sorted(path.name for path in tmp_path.iterdir())
+    assert there == ["prompts.jsonl", "questions.csv"], "Hydra must write nothing"
 
 
 def test_grids_are_as_large_as_they_look(plans: list[Plan]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from decodebench.errors import ConfigError
-from decodebench.metrics import METRICS
+from decodebench.metrics import METRICS, TASK_METRICS
 from decodebench.regression import Rule, judge, parse_rules, read_rules
 from decodebench.regression.assigning import assign, metric_named
 from decodebench.regression.exact import DTYPE_NOISE
@@ -226,10 +226,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_the_rules_that_are_shipped() -> None:
     shipped = read_rules()
-    known = {metric.name for metric in METRICS} | {"failed_cells"}
+    known = {metric.name for metric in (*TASK_METRICS, *METRICS)} | {"failed_cells"}
     assert {rule.metric for rule in shipped if rule.metric} <= known
     tested = {rule.metric for rule in shipped if rule.kind == "statistical"}
     assert {
+        "task",
         "diversity",
         "rep_4",
         "loop_share",

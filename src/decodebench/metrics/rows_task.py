@@ -6,7 +6,6 @@ They are measured where texts were judged, and only there. Those named `..._at_k
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import fmean
 
 from decodebench.metrics import tries
@@ -131,11 +130,12 @@ def task_metrics(judging: Judging, texts: Corpus) -> tuple[AnyMetric, ...]:
 
 def at(row: Metric, k: int, judging: Judging) -> Metric:
     """The row for k samples."""
-    assert row.per_k is not None, "only rows of k samples"
+    per_k, sign = row.per_k, -1 if judging.direction == "lower" else 1
+    assert per_k is not None, "only rows of k samples"
     return replace(
         row,
         name=f"{row.name.removesuffix(K)}_{k}",
-        per_prompt=partial(row.per_k, k=k, sign=-1 if judging.direction == "lower" else 1),
+        per_prompt=lambda texts: per_k(texts, k, sign),
         per_k=None,
         direction=judging.direction,
         unit=judging.unit,

@@ -58,7 +58,7 @@ class PromptTexts:
             return ""
         if found.value is None:
             return f"not judged: {one_line(found.reason)}"
-        value = {1: "right", 0: "wrong"}.get(found.value, f"task {number(found.value)}")
+        value = {1.0: "right", 0.0: "wrong"}.get(found.value, f"task {number(found.value)}")
         answer = "no answer" if found.answer is None else f"answer: {one_line(found.answer, MOST_OF_ANSWER)}"
         return f"{value} · {answer}"
 

@@ -44,7 +44,7 @@ def over_k_plot(comparison: Comparison, curves: Sequence[CurvePoint]) -> Plot | 
             line = points[row.cell, curve]
             ks = [point.start for point in line]
             label = name_of(row) if curve == "pass_at_k" else None
-            values = [point.value for point in line]
+            values = [np.nan if point.value is None else point.value for point in line]
             panel.plot(ks, values, dashes, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=label)
             lows, highs = (
                 [np.nan if end is None else end for end in ends]
