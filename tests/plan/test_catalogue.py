@@ -38,6 +38,8 @@ BAD: dict[str, dict[str, Sequence[Any]]] = {
         "sequence_bias": ({}, {"a": 0.0}, {"": 1.0}, {5: 1.0}, {"a": "b"}, {"a": INF}, ["a"], 2.0),
         "bad_words": ([], "rain", [""], [5], {"a": 1.0}),
         "eos": ("stop", "", None, 5, [], [-1], [1.5], ["model"], [True], [5, 5]),
+        "stop": ("a", "", 5, [""], [7], ["a", "a"], {"a": 1.0}),
+        "stop_keep": (True,),
     },
     "beam": {
         "num_beams": (1, 0, -5),
