@@ -193,7 +193,7 @@ def allowed_in_the_docs() -> dict[tuple[str, str], str]:
     return {(name, key): allowed for key, names, allowed in rows for name in re.findall(r"\w+", names)}
 
 
-LISTS_OF_TEXTS = ("bad_words", "force_words", "sequence_bias", "dry_sequence_breakers")
+LISTS_OF_TEXTS = ("stop", "bad_words", "force_words", "sequence_bias", "dry_sequence_breakers")
 
 CASES = [
     (name, key, value)
