@@ -171,9 +171,9 @@ def test_the_timed_pass_goes_on_behind_a_string(good: list[str]) -> None:
 def test_bad_input_is_one_line(good: list[str]) -> None:
     for stop, error in {
         'strategy.stop=["a",""]': "strategy.stop: entry 2 of 2 is ''; allowed are texts that are not empty",
-        "strategy.stop=###": "strategy.stop=###: allowed is a list of different texts, or null (none)",
-        "strategy.stop=[a,a]": "strategy.stop=['a', 'a']: allowed is a list of different texts, or null (none)",
-        "strategy.stop_keep=true": "strategy.stop_keep=True: allowed is false with strategy.stop=null",
+        "strategy.stop=###": "strategy.stop=###: allowed is a list of different texts, or null",
+        "strategy.stop=[a,a]": "strategy.stop=['a', 'a']: allowed is a list of different texts, or null",
+        "strategy.stop_keep=true": "strategy.stop_keep=True: allowed is false without strategy.stop",
     }.items():
         done = launch(*good, "strategy=greedy", stop)
         assert done.code != 0

@@ -38,6 +38,8 @@ BAD: dict[str, dict[str, Sequence[Any]]] = {
         "sequence_bias": ({}, {"a": 0.0}, {"": 1.0}, {5: 1.0}, {"a": "b"}, {"a": INF}, ["a"], 2.0),
         "bad_words": ([], "rain", [""], [5], {"a": 1.0}),
         "eos": ("stop", "", None, 5, [], [-1], [1.5], ["model"], [True], [5, 5]),
+        "stop": ("a", "", 5, [""], [7], ["a", "a"], {"a": 1.0}),
+        "stop_keep": (True,),
     },
     "beam": {
         "num_beams": (1, 0, -5),
@@ -191,7 +193,7 @@ def allowed_in_the_docs() -> dict[tuple[str, str], str]:
     return {(name, key): allowed for key, names, allowed in rows for name in re.findall(r"\w+", names)}
 
 
-LISTS_OF_TEXTS = ("bad_words", "force_words", "sequence_bias", "dry_sequence_breakers")
+LISTS_OF_TEXTS = ("stop", "bad_words", "force_words", "sequence_bias", "dry_sequence_breakers")
 
 CASES = [
     (name, key, value)

@@ -400,10 +400,10 @@ def test_the_least_length_holds_for_end_tokens_alone(tiny_models: dict[str, Load
     [
         ({"stop": ["a", ""]}, "strategy.stop: entry 2 of 2 is ''; allowed are texts that are not empty"),
         ({"stop": [7]}, "strategy.stop: entry 1 of 1 is 7; allowed are texts that are not empty"),
-        ({"stop": ["a", "a"]}, r"strategy.stop=\['a', 'a'\]: allowed is a list of different texts, or null \(none\)"),
-        ({"stop": "a"}, r"strategy.stop=a: allowed is a list of different texts, or null \(none\)"),
-        ({"stop": ["\udcff"]}, r"strategy.stop=\['\\udcff'\]: allowed is a list of different texts, or null \(none\)"),
-        ({"stop_keep": True}, r"strategy.stop_keep=True: allowed is false with strategy.stop=null \(it would have no"),
+        ({"stop": ["a", "a"]}, r"strategy.stop=\['a', 'a'\]: allowed is a list of different texts, or null$"),
+        ({"stop": "a"}, r"strategy.stop=a: allowed is a list of different texts, or null$"),
+        ({"stop": ["\udcff"]}, r"strategy.stop=\['\\udcff'\]: allowed is a list of different texts, or null$"),
+        ({"stop_keep": True}, r"strategy.stop_keep=True: allowed is false without strategy.stop$"),
     ],
 )
 def test_bad_input_is_one_line(numbers: dict[str, Any], error: str) -> None:

@@ -96,13 +96,13 @@ class Strategy(Penalties, ABC):
     def _check_stop(self) -> None:
         """Raise the error of stop strings that are none; no strings are None."""
         self.require_texts("stop")
-        texts = self.stop or ()
+        texts = () if self.stop is None else self.stop
         listed = isinstance(texts, Sequence) and not isinstance(texts, str)
         listed = listed and len(set(texts)) == len(texts) and all(map(_is_unicode, texts))
-        self.require("stop", listed, "a list of different texts, or null (none)")
+        self.require("stop", listed, "a list of different texts, or null")
         object.__setattr__(self, "stop", tuple(texts) or None)
         useful = not self.stop_keep or self.stop is not None
-        self.require("stop_keep", useful, "false with strategy.stop=null (it would have no effect)")
+        self.require("stop_keep", useful, "false without strategy.stop")
 
     def refuse_guidance(self) -> None:
         """Raise the error of guidance, which changes scores, where more of the model is read than its scores."""
