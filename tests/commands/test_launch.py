@@ -293,7 +293,7 @@ def test_an_interrupt_says_that_the_run_can_go_on(good: list[str], monkeypatch: 
 
 def test_flags_may_stand_anywhere(good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.run.execute", planned.append)
+    monkeypatch.setattr("decodebench.choosing.flow.execute", planned.append)
     assert launch(*good, "-m", "strategy=greedy,beam", "seed=1").code == 0
     assert [(job.cell.strategy, job.cell.seed) for job in planned[0].jobs] == [("greedy", 1), ("beam", 1)]
 

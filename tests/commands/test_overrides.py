@@ -24,7 +24,7 @@ def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
         return plan.run_dir
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("decodebench.run.execute", execute)
+    monkeypatch.setattr("decodebench.choosing.flow.execute", execute)
     return found
 
 

@@ -12,7 +12,7 @@ from decodebench.prompts import PromptsConfig, load_prompts
 from decodebench.records import Prompt
 
 CONF = Path(__file__).parents[2] / "conf" / "prompts"
-ASKS = {"capitals_en": r"Q: What is the capital of (.+)\?", "capitals_ko": r"질문: (.+)의 수도는 어디입니까\?"}
+ASKS = {"capitals_en": r"Q: What is the capital of (.+)\?", "capitals_ko": r"질문: (.+)의 수도는 다음 중 어디입니까\?"}
 
 
 def prompts_of(name: str, **changes: Any) -> tuple[Prompt, ...]:
@@ -38,9 +38,19 @@ def test_each_country_is_asked_once_after_three_others(name: str) -> None:
         assert len(prompt.references) >= 1
         for answer in prompt.references:
             assert answer == answer.strip() != ""
-            assert f" {answer}\n" not in prompt.text, "no example gives the answer away"
+            assert not re.search(rf"^(A|답): {re.escape(answer)}$", prompt.text, re.M), "no example gives it away"
     firsts = [prompt.references[0] for prompt in prompts]
     assert len(set(firsts)) == len(firsts)
+
+
+def test_the_answer_is_one_of_three_that_are_offered_at_any_place() -> None:
+    places = []
+    for prompt in prompts_of("capitals_ko"):
+        offered = prompt.text.splitlines()[-2].split("? ")[1].split(", ")
+        assert len(set(offered)) == 3
+        places.append(offered.index(prompt.references[0]))
+    # 147 throws of a die with three sides: each comes 49 times, plus or minus 4 standard deviations of 5.7
+    assert all(26 <= places.count(place) <= 72 for place in range(3))
 
 
 def test_answers_that_one_knows() -> None:

@@ -133,7 +133,7 @@ def _range(where: str, key: str, node: Any) -> Range:
     return Range(key=key, low=low, high=high, scale=scale, whole=type(low) is int and type(high) is int)
 
 
-def _check(family: str, ranges: Sequence[Range], default: Mapping[str, Any]) -> None:
+def _check(family: str, ranges: Sequence[Range], default: dict[str, Any]) -> None:
     """Raise ConfigError for a number that the family lacks, and for an end of a range that it does not allow."""
     for at in range(max((len(one.ends) for one in ranges), default=0)):
         node = default | {one.key: one.ends[min(at, len(one.ends) - 1)] for one in ranges}
