@@ -28,13 +28,13 @@ GREEDY, SAMPLE = (", ".join(sorted(f.name for f in fields(kind))) for kind in (G
 NO_EFFECT = "has no effect with strategy"
 STRATEGIES = ", ".join(sorted(path.stem for path in (conf_dir() / "strategy").glob("*.yaml")))
 WITH_M = "launch it with -m (python -m decodebench -m ...)"
-KEYS = "engine, experiment, latency, metrics, model, name, prompts, results, scorer, seed, strategy"
+KEYS = "choose, engine, experiment, latency, metrics, model, name, prompts, results, scorer, seed, strategy, task"
 
 BAD = {
     # unknown names
     "strategy=topp": f"strategy=topp: unknown; allowed: {STRATEGIES}; did you mean top_p?",
     "model=gpt3": "model=gpt3: unknown; allowed: gemma3_270m, gpt2, gptj_6b, hub, kogpt_6b, local, openai_gpt; did you",
-    "experiment=tuor": "experiment=tuor: unknown; allowed: seed_notebook, tour; did you mean tour?",
+    "experiment=tuor": "experiment=tuor: unknown; allowed: choose, seed_notebook, tour; did you mean tour?",
     "hydra/launcher=joblib": "hydra/launcher=joblib: unknown; allowed: basic, packed",
     "strategy=": f"strategy=: unknown; allowed: {STRATEGIES}",
     # unknown keys
@@ -133,7 +133,7 @@ def test_bad_input_gets_one_line(arguments: str, good: list[str]) -> None:
     assert {path.name for path in Path().iterdir()} - {path.name for path in before} <= {"cache"}
 
 
-NAMES = "baseline, check, export, report, score, strategies"
+NAMES = "baseline, check, choose, export, report, score, strategies"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ NAMES = "baseline, check, export, report, score, strategies"
         (["report", "--opne", "x"], "report --opne: unknown flag; allowed: --help, -h"),
         (["report", "--", "--x"], "--x: there is no such folder; allowed: the folder of a run"),
         (["score"], "score: takes the path of a run folder or of a file of texts, as in: score results/NAME"),
-        (["score", "results/x", "words"], "score: takes the path of a run folder or of a file of texts"),
+        (["score", "results/x", "words"], "score words: allowed beside the run are task=NAME and task.KEY=VALUE"),
         (["score", "results/x", "--unit", "wrod"], "--unit=wrod: allowed: characters, jamo, morphemes, tokens, words;"),
         (["score", "results/x", "--unit"], "score --unit: must have one value after it (see score --help)"),
         (["score", "results/x", "--unti=word"], "score --unti=word: unknown flag; allowed: --against, --compat, "),
@@ -227,7 +227,11 @@ def test_a_full_disk_in_the_middle_is_said_and_the_run_goes_on_later(
     monkeypatch.setattr(os, "write", write)
     assert (done.code, len(done.err.splitlines())) == (3, 1)
     assert "results/x: the disk is full; finished texts are kept, and the same command with name=x goes on" in done.err
-    assert sorted(path.name for path in Path("results/x").iterdir()) == ["journal.jsonl", "manifest.json"]
+    assert sorted(path.name for path in Path("results/x").iterdir()) == [
+        "journal.jsonl",
+        "manifest.json",
+        "prompts.parquet",
+    ]
     assert launch(*good, "engine.max_rows=1", "strategy=greedy").code == 0
 
 
@@ -293,7 +297,7 @@ def test_an_interrupt_says_that_the_run_can_go_on(good: list[str], monkeypatch: 
 
 def test_flags_may_stand_anywhere(good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.choosing.flow.execute", planned.append)
+    monkeypatch.setattr("decodebench.choosing.flow.execute", lambda plan, **_: planned.append(plan))
     assert launch(*good, "-m", "strategy=greedy,beam", "seed=1").code == 0
     assert [(job.cell.strategy, job.cell.seed) for job in planned[0].jobs] == [("greedy", 1), ("beam", 1)]
 

@@ -20,6 +20,7 @@ from decodebench.models.loading import LoadedModel
 from decodebench.reading import read_texts
 from decodebench.strategies import Greedy, MinP, Sample, Strategy, Temperature, TopP, Typical
 from decodebench.strategies.step.scores import Scores
+from decodebench.strategies.step.stops import StopStrings
 from decodebench.strategies.step.waits import Questions, true_or_all, upload
 from engine_runs import CPU, EVERY_STRATEGY, PROMPTS, Run, requests_of, run
 from plain_reading import assert_same, item
@@ -331,3 +332,14 @@ def test_what_rules_ask_of_scores_waits_for_nothing(gpu) -> None:
     scores.moments(rows)
     scores.rows(rows)
     assert len(gpu.waits) == before
+
+
+def test_stop_strings_are_looked_up_without_a_wait(gpu) -> None:
+    stops = StopStrings(["ab"], [b"a", b"b", b"c"])
+    start, first, second = (upload(ids, CUDA) for ids in ([0, 0], [0, 2], [1, 1]))
+    stops.step(start, first)  # the tables go over once
+    before = len(gpu.waits)
+    state, _ = stops.step(start, first)
+    _, ends = stops.step(state, second)
+    assert len(gpu.waits) == before
+    assert ends.tolist() == [True, False]

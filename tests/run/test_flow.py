@@ -194,21 +194,21 @@ def test_scoring_again_keeps_the_unit_of_the_run_unless_another_is_named(run: Ru
 )
 def test_grids(arguments: list[str], cells: list[str], good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.choosing.flow.execute", planned.append)
+    monkeypatch.setattr("decodebench.choosing.flow.execute", lambda plan, **_: planned.append(plan))
     assert launch("-m", *good, *arguments).code == 0
     assert [job.cell.strategy for job in planned[0].jobs] == cells
 
 
 def test_the_command_line_holds_for_every_grid(good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.choosing.flow.execute", planned.append)
+    monkeypatch.setattr("decodebench.choosing.flow.execute", lambda plan, **_: planned.append(plan))
     launch("-m", "experiment=seed_notebook", "strategy.max_total_tokens=120", *good[:3])
     assert [job.strategy.max_total_tokens for job in planned[0].jobs] == [120] * 3
 
 
 def test_the_seed_notebook_has_its_three_generations(good: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.choosing.flow.execute", planned.append)
+    monkeypatch.setattr("decodebench.choosing.flow.execute", lambda plan, **_: planned.append(plan))
     launch("-m", "experiment=seed_notebook", *good[:3])
     cells = [(type(j.strategy).__name__, [p.id for p in j.prompts], asdict(j.strategy)) for j in planned[0].jobs]
     assert [(name, prompts) for name, prompts, _ in cells] == [

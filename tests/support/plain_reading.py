@@ -42,7 +42,7 @@ def plainly(loaded: LoadedModel, one: Item) -> Reading:
     state = out.hidden_states[-1][0].double()
     first = max(1, len(one.prompt_ids))
     before = state[(1 if one.prompt_ids[:1] == (BOS_ID,) else 0) : len(one.prompt_ids)]
-    after = state[len(one.prompt_ids) : len(ids) - one.ended]
+    after = state[len(one.prompt_ids) : len(ids) - one.ending]
     return Reading(
         cell=one.cell,
         prompt_id=one.prompt_id,
