@@ -207,8 +207,8 @@ def _corpus(
     if not generations:
         raise StoreError(f"{path}: has no text of the cell {entry['id']} that the manifest names")
     check_one_cell(generations)
-    of_set = clusters.get(entry["prompts"]) if clusters else None
-    if clusters and (lost := {g.prompt_id for g in generations} - set(of_set or ())):
+    of_set = clusters.get(entry["prompts"])  # none of a set that was decoded before runs kept their prompts
+    if of_set is not None and (lost := {g.prompt_id for g in generations} - set(of_set)):
         raise StoreError(
             f"{run_dir}/prompts.parquet: has no prompt {min(lost)!r} of {entry['prompts']}, which has texts; run the "
             "command of the manifest again to complete the run"
