@@ -452,7 +452,7 @@ ALLOWED = "allowed: characters, "
         (["--unit", "word", "--untit", "x"], "score --untit: unknown flag; allowed: --against, "),
         (["--unit", "word", "--unit", "jamo"], "score --unit: is given twice; allowed is once"),
         (["--unit"], "score --unit: must have one value after it (see score --help)"),
-        (["word"], "score: takes the path of a run folder or of a file of texts, as in: score results/NAME"),
+        (["word"], "score word: allowed beside the run or file are task=NAME and task.KEY=VALUE"),
     ],
 )  # fmt: skip
 def test_bad_flags_get_one_line_and_leave_nothing(arguments: list[str], message: str) -> None:

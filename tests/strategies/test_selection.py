@@ -216,7 +216,7 @@ def finished(
     view = view_of(torch.zeros(len(texts), 10), [[0, *text] for text in texts], limit=longest, eos_ids=[eos_id])
     for row, values in enumerate(logprobs):
         view.logprob_BL[row, 1 : 1 + len(values)] = torch.tensor(values)
-    facts = ModelFacts(vocabulary=10, decode=lambda ids: "".join(words[i] for i in ids))
+    facts = ModelFacts(vocabulary=10, eos_ids=(eos_id,), decode=lambda ids: "".join(words[i] for i in ids))
     return replace(view, facts=facts, physical_B=torch.full((len(texts),), -1))
 
 
