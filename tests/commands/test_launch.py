@@ -147,7 +147,7 @@ NAMES = "baseline, check, choose, export, report, score, strategies"
         (["report", "--opne", "x"], "report --opne: unknown flag; allowed: --help, -h"),
         (["report", "--", "--x"], "--x: there is no such folder; allowed: the folder of a run"),
         (["score"], "score: takes the path of a run folder or of a file of texts, as in: score results/NAME"),
-        (["score", "results/x", "words"], "score words: allowed beside the run or file are task=NAME and task.KEY=VALUE"),
+        (["score", "results/x", "words"], "score words: allowed beside the run or file are task=NAME"),
         (["score", "results/x", "--unit", "wrod"], "--unit=wrod: allowed: characters, jamo, morphemes, tokens, words;"),
         (["score", "results/x", "--unit"], "score --unit: must have one value after it (see score --help)"),
         (["score", "results/x", "--unti=word"], "score --unti=word: unknown flag; allowed: --against, --compat, "),

@@ -11,6 +11,7 @@ import yaml
 
 from decodebench.errors import ConfigError
 from decodebench.plan.config import build_strategy, conf_dir
+from decodebench.plan.search import families
 from decodebench.strategies import Strategy
 from engine_runs import EVERY_STRATEGY, UNPACKED
 from launches import compose, node_of
@@ -470,7 +471,11 @@ def test_every_strategy_is_covered():
 def test_every_cell_of_an_experiment_is_a_strategy(path):
     """Each grid's first values; that the whole grid is planned: test_run.py."""
     compose(f"experiment={path.stem}")
-    for grid in yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["sweeper"]["grids"]:
+    node = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "choose" in node:  # it has families in place of grids
+        assert set(node["choose"]["families"]) <= set(families())
+        return
+    for grid in node["hydra"]["sweeper"]["grids"]:
         for name in grid["strategy"].split(","):
             numbers = {k.removeprefix("strategy."): v for k, v in grid.items() if k.startswith("strategy.")}
             first = {k: yaml.safe_load(v.split(",")[0]) if isinstance(v, str) else v for k, v in numbers.items()}

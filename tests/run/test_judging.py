@@ -199,7 +199,7 @@ def test_prompts_without_references_are_named(good: list[str]) -> None:
         (["task=exactly"], "task=exactly: unknown"),
         (["task.extract=first_lin"], "task.extract=first_lin"),
         (["task=exact_match", "task.choices=[A,B]"], "has no effect with task=exact_match"),
-        (["name=y"], "score name=y: allowed beside the run are task=NAME and task.KEY=VALUE"),
+        (["name=y"], "score name=y: allowed beside the run or file are task=NAME and task.KEY=VALUE"),
         (["task=exact_match,contains"], "several values"),
     ],
 )

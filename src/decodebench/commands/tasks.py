@@ -20,7 +20,9 @@ def task_overrides(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, equals, _ = word.partition("=")
         if not equals or key.partition(".")[0] != "task":
-            raise ConfigError(f"score {word}: allowed beside the run or file are task=NAME and task.KEY=VALUE, as a launch has")
+            raise ConfigError(
+                f"score {word}: allowed beside the run or file are task=NAME and task.KEY=VALUE, as a launch has"
+            )
     parsed = [OverridesParser.create().parse_override(word) for word in readable(words, [conf_dir()])]
     for one in parsed:
         if one.is_sweep_override():
