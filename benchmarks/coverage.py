@@ -354,26 +354,21 @@ def cell(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
     Near 0 and 1 the error is that of one outcome more or less.
     """
     known = [outcome for outcome in outcomes if outcome is not None]
+    counts = {"none": 1 - len(known) / len(outcomes), "simulations": len(outcomes)}
     if not known:
-        return {"share": None, "error": None, "none": 1.0, "simulations": len(outcomes)}
+        return {"share": None, "error": None, **counts}
     share = sum(known) / len(known)
     spread = max(share * (1 - share), 1 / len(known))
-    return {
-        "share": share,
-        "error": 1.96 * math.sqrt(spread / len(known)),
-        "none": 1 - len(known) / len(outcomes),
-        "simulations": len(outcomes),
-    }
+    return {"share": share, "error": 1.96 * math.sqrt(spread / len(known)), **counts}
 
 
 def shown(figures: dict[str, float | int | None]) -> str:
     """A cell as text."""
     if figures["share"] is None or figures["error"] is None:
         return "none"
-    text = f"{100 * figures['share']:.1f} ± {100 * figures['error']:.1f}"
-    if not figures["none"]:
-        return text
-    return f"{text} [{100 * figures['none']:.0f}]" if figures["none"] >= 0.005 else f"{text} [<1]"
+    without = figures["none"] or 0.0
+    none = "" if not without else f" [{100 * without:.0f}]" if without >= 0.005 else " [<1]"
+    return f"{100 * figures['share']:.1f} ± {100 * figures['error']:.1f}{none}"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from decodebench.choosing import flow
+from decodebench.choosing import choose_stored, configured, flow
 from decodebench.models.loading import release
 from launches import launch, manifest, one_thread, texts
 from tiny import build_tiny
@@ -14,7 +14,7 @@ from tiny import build_tiny
 MODEL = ("model=local", "model.path=model", "prompts=file", "prompts.path=prompts.jsonl")
 CHOICE = (
     *("-m", "experiment=choose", *MODEL, "choose.by=diversity", "strategy.max_new_tokens=12", "metrics.leading=0"),
-    *("choose.families=[greedy,top_p]", "choose.trials=3", "name=x"),
+    *("choose.families=[greedy,top_p]", "choose.trials=2", "name=x"),
 )
 
 
@@ -22,7 +22,7 @@ CHOICE = (
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     build_tiny("llama", tmp_path / "model")
-    prompts = [{"id": f"p{n}", "text": f"the cat {n} sat on mat {n * 7}", "reference": "b"} for n in range(24)]
+    prompts = [{"id": f"p{n}", "text": f"the cat {n} sat on mat {n * 7}", "reference": "b"} for n in range(20)]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
     yield from one_thread()
     release()
@@ -38,14 +38,14 @@ def test_a_choice_from_its_families_to_the_report(monkeypatch: pytest.MonkeyPatc
     done = launch(*CHOICE)
     assert done.code == 0, done.err
     found = choice()
-    # 1 setting of greedy and 3 of top_p on 12 prompts; on the 12 others greedy, top_p's default and its best
-    assert {family: each["trials"] for family, each in found["families"].items()} == {"greedy": 1, "top_p": 3}
-    assert sorted([*found["split"]["select"], *found["split"]["confirm"]]) == sorted(f"p{n}" for n in range(24))
+    # 1 setting of greedy and 2 of top_p on 10 prompts; on the 10 others greedy, top_p's default and its best
+    assert {family: each["trials"] for family, each in found["families"].items()} == {"greedy": 1, "top_p": 2}
+    assert sorted([*found["split"]["select"], *found["split"]["confirm"]]) == sorted(f"p{n}" for n in range(20))
     cells = {cell["id"]: cell for cell in manifest()["cells"]}
     side = {cell: "select" if cells[cell]["prompts"].endswith("(select)") else "confirm" for cell in cells}
     for text in texts():
         assert text.prompt_id in found["split"][side[text.cell]]
-    assert list(side.values()).count("select") == 4
+    assert list(side.values()).count("select") == 3
     assert {cells[cell]["strategy"] for cell in cells if side[cell] == "confirm"} == {
         one["strategy"] for one in found["contenders"]
     }
@@ -61,16 +61,12 @@ def test_a_choice_from_its_families_to_the_report(monkeypatch: pytest.MonkeyPatc
     # Stopped after the first half, it goes on to the same end.
     whole = flow._execute
     with monkeypatch.context() as patched:
-        patched.setattr(flow, "_execute", lambda jobs, failed: whole(jobs, failed) if len(jobs) == 4 else stop())
+        patched.setattr(flow, "_execute", lambda jobs, failed: whole(jobs, failed) if len(jobs) == 3 else stop())
         with pytest.raises(RuntimeError, match="stopped here"):
             launch(*CHOICE, "name=y")
     assert not Path("results/y/choice.json").exists()
     assert launch(*CHOICE, "name=y").code == 0
     assert choice("y") == found
-    # and what is finished is decoded no more
-    stored = Path("results/y/generations.parquet").read_bytes()
-    assert launch(*CHOICE, "name=y").code == 0
-    assert Path("results/y/generations.parquet").read_bytes() == stored
 
 
 def stop() -> Any:
@@ -80,19 +76,22 @@ def stop() -> Any:
 @pytest.mark.usefixtures("here")
 def test_a_choice_among_the_strategies_of_a_run(tmp_path: Path) -> None:
     run = (*MODEL, "latency=skip", "strategy.max_new_tokens=12", "name=r", "task=contains")
-    assert launch("-m", "strategy=greedy,temperature,top_k", *run).code == 0
+    assert launch("-m", "strategy=greedy,top_k", *run).code == 0
     done = launch("choose", "results/r", "--by", "diversity", "--cost", "computed_tokens", "--export", "winner")
     assert done.code == 0, done.err
     found = choice("r")
-    assert set(found["families"]) == {"greedy", "temperature", "top_k"}
+    assert set(found["families"]) == {"greedy", "top_k"}
     assert all(each["best"] == each["default"] for each in found["families"].values())
-    assert len(found["split"]["confirm"]) == 12
+    assert len(found["split"]["confirm"]) == 10
     assert json.loads(Path("winner/generation_config.json").read_text())["do_sample"] == (
         found["recommended"] != "greedy"
     )
     # by the task, where nothing else is said
-    assert launch("choose", "results/r").code == 0
-    assert choice("r")["by"] == "task"
+    folder = Path("results/r")
+    assert choose_stored(folder, configured(folder)).by == "task"
+    none = choose_stored(folder, configured(folder, split="none", by="diversity"))
+    assert none.split.select == none.split.confirm
+    assert "Nothing is confirmed" in choice("r")["split"]["limits"]
 
     for words, line in (
         (("--by", "divrsity"), "choose.by=divrsity: was not measured"),
@@ -104,9 +103,6 @@ def test_a_choice_among_the_strategies_of_a_run(tmp_path: Path) -> None:
         assert refused.code != 0
         assert line in refused.err
         assert len(refused.err.strip().splitlines()) == 1
-    none = launch("choose", "results/r", "--split", "none")
-    assert "that also chose" in none.out or "No difference" in none.out
-    assert "Nothing is confirmed" in choice("r")["split"]["limits"]
 
 
 @pytest.mark.usefixtures("here")

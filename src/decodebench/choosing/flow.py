@@ -1,6 +1,5 @@
 """A choice from its families to choice.json: every setting on one half of the prompts, the best ones on the other."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,9 @@ from decodebench.plan import JobConfig, plan, refuse_unmeasured, resolved_job, t
 from decodebench.prompts import load_prompts
 from decodebench.report import render
 from decodebench.run import RunFailedError, execute
-from decodebench.scoring import scored_run
+from decodebench.scoring import score_run, scored_run
 from decodebench.stats import joined
 from decodebench.store import RunStore, read_manifest
-
-log = logging.getLogger(__name__)
 
 
 def carry_out(configs: Sequence[JobConfig], *, adds: bool = False, echo: Callable[[str], None] = print) -> Path:
@@ -53,6 +50,7 @@ def _choose(config: JobConfig, echo: Callable[[str], None]) -> Path:
         selected = select(trials_of(manifest), selecting, choose.by or BY, bounds)
         nodes = {entry["strategy"]: entry["config"]["strategy"] for entry in manifest["cells"]}
         _execute(first + [_job(config, nodes[one], split, CONFIRM) for one in selected.contenders], failed)
+    score_run(run_dir)
     choose_stored(run_dir, choose)
     report = render(run_dir)
     echo(report.table)
@@ -87,7 +85,7 @@ def _execute(jobs: Sequence[JobConfig], failed: list[RunFailedError]) -> Path:
     # what confirms stays where a choice goes on, and nothing else of another grid
     goes_on = bool(stored) and all(cell["id"] in ids or cell["prompts"].endswith(CONFIRM) for cell in stored)
     try:
-        return execute(todo, adds=goes_on, echo=log.debug)
+        return execute(todo, adds=goes_on, reports=False)
     except RunFailedError as error:
         failed.append(error)
         return todo.run_dir

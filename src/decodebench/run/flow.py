@@ -31,10 +31,11 @@ class RunFailedError(DecodebenchError):
     exit_code = 1
 
 
-def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = print) -> Path:
+def execute(plan: Plan, *, adds: bool = False, reports: bool = True, echo: Callable[[str], None] = print) -> Path:
     """Decode, time, judge, score and report a plan; returns the run folder.
 
     `adds` is for launchers that hand over one cell after the other: cells already stored stay beside the plan's.
+    Without `reports` scoring and rendering are left to a caller that has more to add to the run.
     Raises the error itself where no cell could be started (nothing is written then), RunFailedError where some failed,
     NoMemoryError where memory ran out.
     """
@@ -48,11 +49,12 @@ def execute(plan: Plan, *, adds: bool = False, echo: Callable[[str], None] = pri
                 read_by_another(run)
             finish(run)
             judge(run)
-        score_run(plan.run_dir)
-        report = render(plan.run_dir)
-    echo(report.table)
-    echo(f"\nreport: {report.html}")
-    _raise_what_failed(run, report.html)
+        if reports:
+            score_run(plan.run_dir)
+            report = render(plan.run_dir)
+            echo(report.table)
+            echo(f"\nreport: {report.html}")
+    _raise_what_failed(run, plan.run_dir / "report.html")
     return plan.run_dir
 
 
