@@ -71,8 +71,9 @@ def trials(config: ChooseConfig, rules: Mapping[str, Any], seed: int) -> tuple[T
     range that is wrong or leaves the strategy's own domain.
     """
     found: list[Trial] = []
+    known = [*families(), *(config.search or ())]
     for family in config.families or ():
-        if family not in (known := [*families(), *(config.search or ())]):
+        if family not in known:
             raise ConfigError(f"choose.families={family}: {allowed_names(family, known)}")
         ranges = _ranges(family, config.search)
         found += _of_family(family, ranges, config.trials, rules, seed)

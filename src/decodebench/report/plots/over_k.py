@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from decodebench.records import CurvePoint
 from decodebench.report.comparison import Comparison
-from decodebench.report.plots.drawing import FAINT, LeftOut, Plot, drawn, failed_note, looks, measured, name_of
+from decodebench.report.plots.drawing import FAINT, LeftOut, Plot, failed_note, finished, looks, measured, name_of
 
 STYLES = {"pass_at_k": ("-", "pass@k: one is right"), "majority_at_k": ("--", "majority@k: most are")}
 """The curves of the plot, how they are drawn, and what a value says where answers are right or wrong."""
@@ -58,7 +58,6 @@ def over_k_plot(comparison: Comparison, curves: Sequence[CurvePoint]) -> Plot | 
     for dashes, says in STYLES.values():
         panel.plot([], [], dashes, color=FAINT, linewidth=1.4, label=says)
     panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8.5)
-    png, svg = drawn(figure)
     caption = [
         "The task's value of the best of k samples (pass@k, solid) and of the commonest answer among them (majority@k, "
         "dashed), expected over all subsets. Of a search k are its first ranks."
@@ -67,4 +66,4 @@ def over_k_plot(comparison: Comparison, curves: Sequence[CurvePoint]) -> Plot | 
         caption.append("Dotted: cells of one sample.")
     if banded and any(point.ci_low is not None for line in points.values() for point in line):
         caption.append("Bands are intervals.")
-    return Plot(name=NAME, title=TITLE, caption=" ".join([*caption, *failed_note(comparison)]), png=png, svg=svg)
+    return finished(figure, name=NAME, title=TITLE, caption=[*caption, *failed_note(comparison)])
