@@ -62,6 +62,17 @@ class StoredPrompt:
             language=prompt.language,
         )
 
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt of this row; a table keeps no tags."""
+        return Prompt(
+            id=self.prompt_id,
+            text=self.text,
+            references=self.references,
+            cluster=self.cluster,
+            language=self.language,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:

@@ -15,8 +15,7 @@ from decodebench.plan import JobConfig, plan, refuse_unmeasured, resolved_job, t
 from decodebench.prompts import load_prompts
 from decodebench.report import render
 from decodebench.run import RunFailedError, execute
-from decodebench.scoring import score_run, scored_run
-from decodebench.stats import joined
+from decodebench.scoring import prompt_clusters, score_run, scored_run
 from decodebench.store import RunStore, read_manifest
 
 
@@ -37,9 +36,7 @@ def _choose(config: JobConfig, echo: Callable[[str], None]) -> Path:
     with the same settings."""
     choose, bounds = config.choose, read_bounds(config.choose.require)
     _check_by(config)
-    prompts = load_prompts(config.prompts)
-    named = {prompt.id: prompt.cluster for prompt in prompts if prompt.cluster is not None}
-    split = split_prompts(joined({prompt.id: prompt.text for prompt in prompts}, named), choose.split)
+    split = split_prompts(prompt_clusters(load_prompts(config.prompts)), choose.split)
     settings = trials(choose, config.resolved["strategy"], config.seed)
     first = [_job(config, trial.node, split, SELECT) for trial in settings]
     failed: list[RunFailedError] = []

@@ -7,6 +7,16 @@ strategies by prompt.
 
 from decodebench.scoring.comparing import Arm, Arms, Pooled
 from decodebench.scoring.judging import judge_run, leave_unjudged
-from decodebench.scoring.run import ScoredRun, score_run, scored_run
+from decodebench.scoring.run import ScoredRun, prompt_clusters, score_run, scored_run
 
-__all__ = ["Arm", "Arms", "Pooled", "ScoredRun", "judge_run", "leave_unjudged", "score_run", "scored_run"]
+__all__ = [
+    "Arm",
+    "Arms",
+    "Pooled",
+    "ScoredRun",
+    "judge_run",
+    "leave_unjudged",
+    "prompt_clusters",
+    "score_run",
+    "scored_run",
+]

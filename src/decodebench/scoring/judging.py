@@ -116,9 +116,7 @@ def _prompts(run_dir: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, 
         )
     found: dict[str, dict[str, Prompt]] = {}
     for row in read_records(run_dir / "prompts.parquet", StoredPrompt, optional=True):
-        found.setdefault(row.prompts, {})[row.prompt_id] = Prompt(
-            id=row.prompt_id, text=row.text, references=row.references, cluster=row.cluster, language=row.language
-        )
+        found.setdefault(row.prompts, {})[row.prompt_id] = row.prompt
     return found
 
 

@@ -35,6 +35,7 @@ from decodebench.records import (
     Generation,
     Judgement,
     Measurement,
+    Prompt,
     Rank,
     Reading,
     StoredPrompt,
@@ -69,6 +70,12 @@ def score_run(run_dir: Path, **changes: Any) -> list[Measurement]:
     that are to be otherwise than the run's configuration says.
     """
     scored = scored_run(run_dir, **changes)
+    keep(run_dir, scored)
+    return list(scored.measurements)
+
+
+def keep(run_dir: Path, scored: ScoredRun) -> None:
+    """Write what was scored of a run into its folder: the tables, and what the manifest says of it."""
     tables: dict[str, tuple[type, Sequence[Any]]] = {
         "measurements": (Measurement, scored.measurements),
         "curves": (CurvePoint, scored.curves),
@@ -86,7 +93,6 @@ def score_run(run_dir: Path, **changes: Any) -> list[Measurement]:
     for name, (kind, records) in tables.items():
         write_records(run_dir / f"{name}.parquet", kind, records)
         write_csv(run_dir / f"{name}.csv", kind, records)
-    return list(scored.measurements)
 
 
 def scored_run(run_dir: Path, **changes: Any) -> ScoredRun:
@@ -151,14 +157,20 @@ def _clusters(run_dir: Path) -> dict[str, dict[str, str]]:
             raise StoreError(f"{path}: has the prompt {row.prompt_id!r} of {row.prompts} twice; allowed is once")
     found = {}
     for prompts, of_set in sets.items():
-        ids = {id_: id_ for id_ in of_set}
-        # a text of a file may come without its prompt: that is no text which two could share
-        texts = {id_: row.text for id_, row in of_set.items() if row.text}
-        named = {id_: row.cluster for id_, row in of_set.items() if row.cluster is not None}
-        found[prompts] = joined(ids, texts, named)
+        found[prompts] = prompt_clusters([row.prompt for row in of_set.values()])
+        named = any(row.cluster is not None for row in of_set.values())
         if named and len(set(found[prompts].values())) == len(of_set):
             log.info("prompts %s: each cluster has a single prompt: they change nothing", prompts)
     return found
+
+
+def prompt_clusters(prompts: Sequence[Prompt]) -> dict[str, str]:
+    """The cluster of each prompt by its id: those of the same text, or that name the same cluster, are in one."""
+    ids = {prompt.id: prompt.id for prompt in prompts}
+    # a text of a file may come without its prompt: that is no text which two could share
+    texts = {prompt.id: prompt.text for prompt in prompts if prompt.text}
+    named = {prompt.id: prompt.cluster for prompt in prompts if prompt.cluster is not None}
+    return joined(ids, texts, named)
 
 
 def metrics_config(manifest: Mapping[str, Any], **changes: Any) -> MetricsConfig:
