@@ -8,14 +8,14 @@ from typing import Any
 from decodebench.choosing.bounds import read_bounds
 from decodebench.choosing.decide import select
 from decodebench.choosing.split import Split, split_prompts
-from decodebench.choosing.stored import BY, CONFIRM, SELECT, choose_stored, half, trials_of
+from decodebench.choosing.stored import BY, CONFIRM, SELECT, choose_among, half, trials_of
 from decodebench.errors import ConfigError
 from decodebench.metrics import check_rank_by
 from decodebench.plan import JobConfig, plan, refuse_unmeasured, resolved_job, trials
 from decodebench.prompts import load_prompts
 from decodebench.report import render
 from decodebench.run import RunFailedError, execute
-from decodebench.scoring import prompt_clusters, score_run, scored_run
+from decodebench.scoring import keep, prompt_clusters, scored_run
 from decodebench.store import RunStore, read_manifest
 
 
@@ -47,8 +47,9 @@ def _choose(config: JobConfig, echo: Callable[[str], None]) -> Path:
         selected = select(trials_of(manifest), selecting, choose.by or BY, bounds)
         nodes = {entry["strategy"]: entry["config"]["strategy"] for entry in manifest["cells"]}
         _execute(first + [_job(config, nodes[one], split, CONFIRM) for one in selected.contenders], failed)
-    score_run(run_dir)
-    choose_stored(run_dir, choose)
+    scored = scored_run(run_dir)
+    keep(run_dir, scored)
+    choose_among(run_dir, scored.arms, choose)
     report = render(run_dir)
     echo(report.table)
     echo(f"\nreport: {report.html}")

@@ -29,8 +29,13 @@ def choose_stored(run_dir: Path, config: ChooseConfig) -> Choice:
     has its halves as prompt sets of their own; the prompts of any other are split here. Raises ConfigError for a run of
     several models or prompt sets, and what choosing raises.
     """
+    return choose_among(run_dir, scored_run(run_dir).arms, config)
+
+
+def choose_among(run_dir: Path, arms: Arms, config: ChooseConfig) -> Choice:
+    """The same, given what was scored of the run."""
     manifest = read_manifest(run_dir)
-    selecting, confirming, split = halves(scored_run(run_dir).arms, config)
+    selecting, confirming, split = halves(arms, config)
     tried = trials_of(manifest)
     if len(tried) < 2:
         raise ConfigError(f"{run_dir}: has one setting, there is nothing to choose; allowed are two or more")

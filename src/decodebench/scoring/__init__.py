@@ -7,7 +7,7 @@ strategies by prompt.
 
 from decodebench.scoring.comparing import Arm, Arms, Pooled
 from decodebench.scoring.judging import judge_run, leave_unjudged
-from decodebench.scoring.run import ScoredRun, prompt_clusters, score_run, scored_run
+from decodebench.scoring.run import ScoredRun, keep, prompt_clusters, score_run, scored_run
 
 __all__ = [
     "Arm",
@@ -15,6 +15,7 @@ __all__ = [
     "Pooled",
     "ScoredRun",
     "judge_run",
+    "keep",
     "leave_unjudged",
     "prompt_clusters",
     "score_run",
