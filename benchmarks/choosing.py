@@ -3,22 +3,25 @@
 Simulated settings on simulated prompts, 3 samples each, right or wrong. Prompts differ in difficulty, settings in what
 they can do with each prompt; what a setting is worth is its mean over all prompts there are. The naive choice takes the
 best mean over all prompts and reports it; ours is `decodebench.choosing`, on the same prompts. In points (1 point is
-0.01), with the simulation error (95%).
+0.01), with the simulation error (95%). Then races (choose.race): how often the truly best setting (of equal ones a
+certain one) leaves, how many texts are saved, how often the race ends with another winner than all texts would have,
+and by how much that one is truly worse.
 
-    python benchmarks/choosing.py [--repetitions 2000] [--quick] [--json FILE]
+    python benchmarks/choosing.py [--repetitions 2000] [--jobs 2] [--quick] [--json FILE]
 """
 
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from decodebench.choosing import Half, Tried, confirm, select, split_prompts
+from decodebench.choosing import Half, Tried, confirm, rounds_of, select, split_prompts, still_in
 from decodebench.metrics import Scored
 from decodebench.scoring import Arm
 from decodebench.stats import Array
@@ -27,6 +30,8 @@ FAMILIES, TRIALS, SAMPLES = 5, 6, 3
 WORTH = 0.5
 PROMPTS = (40, 128, 256)
 BETTER = (0.05, 0.1, 0.2)
+SPREADS = (0.2, 0.4, 0.6)
+RACED = (64, 128, 512)
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,9 @@ def true_worth(worth: float) -> float:
     return float(np.mean([min(max(worth + a + b, 0), 1) for a in (-0.35, 0.35) for b in (-0.1, 0.1)]))
 
 
-def halves(value_TP: Array, names: Sequence[str]) -> tuple[Half, Half, Any]:
-    """The two halves of these prompts. Every setting costs the same."""
-    ids = tuple(f"p{n}" for n in range(value_TP.shape[1]))
-    arms = {
+def arms_of(value_TP: Array, names: Sequence[str], ids: Sequence[str]) -> dict[str, Arm]:
+    """Settings with these values of `task`. Every one costs the same."""
+    return {
         name: Arm(
             strategy=name,
             seeds=[
@@ -87,7 +91,7 @@ def halves(value_TP: Array, names: Sequence[str]) -> tuple[Half, Half, Any]:
                         name="task",
                         unit="1",
                         value=float(value_P.mean()),
-                        prompt_ids=ids,
+                        prompt_ids=tuple(ids),
                         rows_PK=value_P[:, None],
                     )
                 }
@@ -95,7 +99,12 @@ def halves(value_TP: Array, names: Sequence[str]) -> tuple[Half, Half, Any]:
         )
         for name, value_P in zip(names, value_TP, strict=True)
     }
-    split = split_prompts({id_: id_ for id_ in ids})
+
+
+def halves(value_TP: Array, names: Sequence[str]) -> tuple[Half, Half, Any]:
+    """The two halves of these prompts."""
+    ids = [f"p{n}" for n in range(value_TP.shape[1])]
+    arms, split = arms_of(value_TP, names, ids), split_prompts({id_: id_ for id_ in ids})
     return (
         Half(arms=arms, prompts=split.select, clusters={}),
         Half(arms=arms, prompts=split.confirm, clusters={}),
@@ -111,7 +120,7 @@ def settings() -> list[Tried]:
     ]
 
 
-def simulate(prompts: int, repetitions: int, better: float = 0.0) -> dict[str, Tally]:
+def simulate(prompts: int, better: float, repetitions: int) -> dict[str, Tally]:
     """One setting, the last trial of a family drawn anew each time, is better by so much than all others."""
     rng = np.random.default_rng([prompts, round(1000 * better)])
     tried = settings()
@@ -143,37 +152,94 @@ def simulate(prompts: int, repetitions: int, better: float = 0.0) -> dict[str, T
     return tallies
 
 
-def rows(prompts: Sequence[int], repetitions: int) -> Iterator[tuple[str, dict[str, Tally]]]:
-    for n in prompts:
-        yield f"{n} prompts, all equal", simulate(n, repetitions)
-    for better in BETTER:
-        yield f"{prompts[-1]} prompts, one better by {better:g}", simulate(prompts[-1], repetitions, better)
+def race(worth_T: Array, prompts: int, repetitions: int) -> dict[str, Tally]:
+    """Races over so many prompts that choose, all of them decoded for comparison as well."""
+    rng = np.random.default_rng([prompts, *(round(1000 * worth) for worth in worth_T)])
+    names = [one.strategy for one in settings()]
+    truth = {name: true_worth(worth) for name, worth in zip(names, worth_T, strict=True)}
+    best = names[int(np.argmax(worth_T))]
+    ids = [f"p{n}" for n in range(prompts)]
+    rounds = rounds_of({id_: id_ for id_ in ids})
+    tallies = {name: Tally() for name in ("lost", "saved", "other", "worse by")}
+    for _ in range(repetitions):
+        value_TP = draw(rng, prompts, worth_T)
+        arms = arms_of(value_TP, names, ids)
+        going, seen, decoded = names, (), 0
+        for number, part in enumerate(rounds, start=1):
+            seen += part
+            decoded += len(going) * len(part)
+            if number < len(rounds):
+                half = Half(arms=arms, prompts=seen, clusters={})
+                going = still_in(going, half, "task", prompts=prompts, looks=len(rounds) - 1)
+        means = dict(zip(names, value_TP.mean(axis=1).tolist(), strict=True))
+        whole, raced = (max(of, key=lambda name: means[name]) for of in (names, going))
+        tallies["lost"].add(best not in going)
+        tallies["saved"].add(1 - decoded / (len(names) * prompts))
+        tallies["other"].add(raced != whole)
+        tallies["worse by"].add(truth[whole] - truth[raced])
+    return tallies
+
+
+def choices(prompts: Sequence[int]) -> dict[str, tuple[int, float]]:
+    """What is given to `simulate`, by what the row is called."""
+    found = {f"{n} prompts, all equal": (n, 0.0) for n in prompts}
+    return found | {f"{prompts[-1]} prompts, one better by {by:g}": (prompts[-1], by) for by in BETTER}
+
+
+def races(prompts: Sequence[int]) -> dict[str, tuple[Array, int]]:
+    """What is given to `race`, by what the row is called."""
+    count = FAMILIES * TRIALS
+    worths = {"all equal": np.full(count, WORTH)}
+    worths |= {f"one better by {by:g}": WORTH + by * (np.arange(count) == 0) for by in BETTER}
+    worths |= {f"spread over {by:g}": WORTH + np.linspace(by / 2, -by / 2, count) for by in SPREADS}
+    return {f"{n} prompts to choose by, {label}": (worth_T, n) for n in prompts for label, worth_T in worths.items()}
+
+
+HEADS = {
+    "naive": "naive overstates",
+    "ours": "ours overstates",
+    "optimism": "select overstates",
+    "covers": "confirm covers",
+    "better": "best taken",
+    "worse": "other taken",
+    "nothing": "none shown",
+    "lost": "best lost",
+    "saved": "texts saved",
+    "other": "other winner",
+    "worse by": "worse by",
+}
+
+
+def table(found: Mapping[str, Mapping[str, Tally]]) -> None:
+    """Print a line for each row as it comes."""
+    names = next(iter(found.values()))
+    print(f"{'':40}" + "".join(f"{HEADS[name]:>20}" for name in names))
+    for label, tallies in found.items():
+        print(f"{label:40}" + "".join(f"{tally!s:>20}" for tally in tallies.values()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--quick", action="store_true", help="few repetitions, few prompts")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     repetitions = 20 if options.quick else options.repetitions
-    found = dict(rows(PROMPTS[:1] if options.quick else PROMPTS, repetitions))
-    heads = {
-        "naive": "naive overstates",
-        "ours": "ours overstates",
-        "optimism": "select overstates",
-        "covers": "confirm covers",
-        "better": "best taken",
-        "worse": "other taken",
-        "nothing": "none shown",
-    }
-    print(f"{FAMILIES} families x {TRIALS} settings, {SAMPLES} samples, {repetitions} repetitions; points, or percent")
-    print(f"{'':36}" + "".join(f"{head:>20}" for head in heads.values()))
-    for label, tallies in found.items():
-        print(f"{label:36}" + "".join(f"{tallies[name]!s:>20}" for name in heads))
+    first = slice(1 if options.quick else None)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        chosen, raced = (
+            {label: pool.submit(each, *given, repetitions) for label, given in todo.items()}
+            for each, todo in ((simulate, choices(PROMPTS[first])), (race, races(RACED[first])))
+        )
+        print(f"{FAMILIES} families x {TRIALS} settings, {SAMPLES} samples, {repetitions} repetitions; points, percent")
+        tables = [{label: done.result() for label, done in each.items()} for each in (chosen, raced)]
+    for found in tables:
+        table(found)
     if options.json:
         figures = {
             label: {name: {"mean": tally.mean, "error": tally.error} for name, tally in tallies.items()}
+            for found in tables
             for label, tallies in found.items()
         }
         options.json.write_text(json.dumps(figures, indent=2))

@@ -61,11 +61,42 @@ def test_a_choice_from_its_families_to_the_report(monkeypatch: pytest.MonkeyPatc
     # Stopped after the first half, it goes on to the same end.
     whole = flow._execute
     with monkeypatch.context() as patched:
-        patched.setattr(flow, "_execute", lambda jobs, failed: whole(jobs, failed) if len(jobs) == 3 else stop())
+        patched.setattr(flow, "_execute", lambda jobs, *rest: whole(jobs, *rest) if len(jobs) == 3 else stop())
         with pytest.raises(RuntimeError, match="stopped here"):
             launch(*CHOICE, "name=y")
     assert not Path("results/y/choice.json").exists()
     assert launch(*CHOICE, "name=y").code == 0
+    assert choice("y") == found
+
+
+@pytest.mark.usefixtures("here")
+def test_a_race_decodes_less_and_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [{"id": f"p{n}", "text": f"the cat {n} sat on mat {n * 7}"} for n in range(80)]
+    Path("prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    # where one token is kept, the three samples of a prompt are equal
+    ranges = "choose.search={top_p: {top_p: [0.01, 1.0]}, top_k: {top_k: [1, 9]}}"
+    race = (*CHOICE, "choose.race=true", "choose.families=[top_p,top_k]", "choose.trials=3", ranges)
+    race = (*race, "choose.by=self_bleu", "strategy.max_new_tokens=6")
+    assert launch(*race).code == 0
+    found = choice()
+    assert (len(found["split"]["select"]), found["race"]["rounds"]) == (40, [16, 24])
+    assert found["race"]["dropped"] == {"top_p top_p=0.01": 16, "top_k top_k=1": 16}
+    assert (found["race"]["texts"], found["race"]["texts_saved"]) == (3 * (6 * 16 + 4 * 24), 3 * 2 * 24)
+    selecting = {cell["id"] for cell in manifest()["cells"] if "(select" in cell["prompts"]}
+    assert sum(text.cell in selecting for text in texts()) == found["race"]["texts"]
+    # each family's curve is over the prompts that all of it saw
+    assert {len(family["curve"]) for family in found["families"].values()} == {3}
+    page = Path("results/x/report.md").read_text(encoding="utf-8")
+    assert "A race in rounds of 16, 24 prompts: 144 of 720 texts to choose by were not decoded." in page
+
+    whole = flow._execute
+    with monkeypatch.context() as patched:
+        patched.setattr(flow, "_execute", lambda jobs, *rest: whole(jobs, *rest) if len(jobs) == 6 else stop())
+        with pytest.raises(RuntimeError, match="stopped here"):
+            launch(*race, "name=y")
+    assert launch(*race, "name=y").code == 0
+    assert choice("y") == found
+    choose_stored(Path("results/y"), configured(Path("results/y")))
     assert choice("y") == found
 
 
@@ -119,6 +150,7 @@ def test_a_choice_among_the_strategies_of_a_run(tmp_path: Path) -> None:
         (("choose.search={top_p: {top_p: {low: 0.5, high: 2.0}}}",), "choose.families=top_p: a range leaves"),
         (("seed=1,2",), "choose.families: nothing else can be swept"),
         (("hydra/launcher=basic",), "choose.families: needs a launcher that sees all cells"),
+        (("choose.race=true", "choose.split=none"), "choose.race=true: the prompts that report are those that choose"),
         (("choose.require=[empty_share]",), "choose.require=empty_share: allowed is a metric"),
     ],
 )

@@ -2,7 +2,8 @@
 choice.json in the run's folder.
 
 `split` halves the prompts, `half` is what was measured on one of them; `decide` chooses by the one and says what the
-other says, within `bounds`; `choice` is what comes of it. `stored` chooses in a stored run, `flow` makes one.
+other says, within `bounds`; `race` drops settings on the way; `choice` is what comes of it. `stored` chooses in a
+stored run, `flow` makes one.
 """
 
 from decodebench.choosing.bounds import Bound, read_bounds
@@ -10,6 +11,7 @@ from decodebench.choosing.choice import Choice
 from decodebench.choosing.decide import Selected, Tried, confirm, select
 from decodebench.choosing.flow import carry_out
 from decodebench.choosing.half import Half
+from decodebench.choosing.race import rounds_of, still_in
 from decodebench.choosing.split import Split, split_prompts
 from decodebench.choosing.stored import choose_stored, configured
 
@@ -25,6 +27,8 @@ __all__ = [
     "configured",
     "confirm",
     "read_bounds",
+    "rounds_of",
     "select",
     "split_prompts",
+    "still_in",
 ]

@@ -58,11 +58,21 @@ class Halves:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Race:
+    """The number of prompts in each round; the settings that left, each with the number of prompts it was decoded on;
+    the texts of the prompts that choose, and how many of these were not decoded."""
+
+    rounds: tuple[int, ...]
+    dropped: dict[str, int]
+    texts: int
+    texts_saved: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """All of it. `recommended` is the strategy to take, and `cell` the id of one of its
-    cells, `winner` the best on the prompts that choose, `tied` those that
-    cannot be told from the best on the others, `left_out` what has no value, with the reason. `prompts_needed` would
-    show a difference as large as the one seen, where none could be shown."""
+    """All of it. `recommended` is the strategy to take, and `cell` the id of one of its cells, `winner` the best on the
+    prompts that choose, `tied` those that cannot be told from the best on the others, `left_out` what has no value,
+    with the reason. `prompts_needed` would show a difference as large as the one seen, where none could be shown."""
 
     sentence: str
     recommended: str
@@ -79,6 +89,7 @@ class Choice:
     require: tuple[str, ...]
     left_out: dict[str, str]
     prompts_needed: int | None
+    race: Race | None = None
 
     def said(self, keep: str, lead: str, *, nothing_shown: bool) -> "Choice":
         """The same with its sentence. `keep` is the default, `lead` what the others were compared with."""

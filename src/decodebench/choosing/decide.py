@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from decodebench.choosing.bounds import Bound, check_bounds, meeting
 from decodebench.choosing.choice import Choice, Contender, Family, Halves
-from decodebench.choosing.half import Half
+from decodebench.choosing.half import Half, sign
 from decodebench.choosing.split import Split
 from decodebench.errors import ConfigError
 from decodebench.records import Direction
@@ -29,11 +29,12 @@ class Tried:
 @dataclass(frozen=True, kw_only=True)
 class Selected:
     """What the prompts that choose say: the settings that have a value and meet the bounds, by family, the best of each
-    (an equal one that came earlier wins), and its default."""
+    and its default. `rounds`: how far each setting came in a race."""
 
     by: str
     direction: Direction
     values: Mapping[str, float]
+    rounds: Mapping[str, int]
     families: Mapping[str, Sequence[str]]
     best: Mapping[str, str]
     default: Mapping[str, str]
@@ -51,16 +52,15 @@ class Selected:
         return tuple(dict.fromkeys(both))
 
     def first(self, strategies: Iterable[str]) -> str:
-        """The best of some; of equal ones the earlier."""
-        sign = 1 if self.direction == "higher" else -1
-        return max(strategies, key=lambda one: sign * self.values[one])
+        """The best of some; of equal ones the earlier. What left a race early is behind what stayed."""
+        return _first(strategies, self.values, self.rounds, self.direction)
 
 
 def select(tried: Sequence[Tried], half: Half, by: str, bounds: Sequence[Bound] = ()) -> Selected:
     """Take the best setting of each family on the prompts of `half`.
 
     A family none of whose settings meets the bounds is left out, and what has no value. Raises ConfigError for a metric
-    that cannot be chosen by, where nothing is left, and where all settings have the same value.
+    that cannot be chosen by, and where less than two settings are left.
     """
     direction = half.direction(by)
     check_bounds(bounds, half)
@@ -81,8 +81,8 @@ def select(tried: Sequence[Tried], half: Half, by: str, bounds: Sequence[Bound] 
         if one.strategy in eligible:
             families.setdefault(one.family, []).append(one.strategy)
     defaults = {one.family: one.strategy for one in reversed(tried) if one.default and one.strategy in values}
-    sign = 1 if direction == "higher" else -1
-    best = {family: max(members, key=lambda one: sign * values[one]) for family, members in families.items()}
+    rounds = half.in_rounds
+    best = {family: _first(members, values, rounds, direction) for family, members in families.items()}
     if len(values) < 2:
         raise ConfigError(
             f"choose.by={by}: one setting is left, there is nothing to choose; allowed are two or more with a value"
@@ -91,11 +91,18 @@ def select(tried: Sequence[Tried], half: Half, by: str, bounds: Sequence[Bound] 
         by=by,
         direction=direction,
         values=values,
+        rounds=rounds,
         families=families,
         best=best,
         default={family: defaults.get(family, best[family]) for family in best},
         left_out=left_out,
     )
+
+
+def _first(
+    strategies: Iterable[str], values: Mapping[str, float], rounds: Mapping[str, int], direction: Direction
+) -> str:
+    return max(strategies, key=lambda one: (rounds.get(one, 0), sign(direction) * values[one]))
 
 
 def confirm(
@@ -124,8 +131,7 @@ def confirm(
     found = _against(lead, names, half, selected)
     better = [one for one, each in found.items() if each.verdict == "better" and one in meets]
     if better:  # the other half knows better: rare, and not a matter of luck
-        sign = 1 if direction == "higher" else -1
-        lead = max(better, key=lambda one: sign * (half.value(one, by) or 0.0))
+        lead = max(better, key=lambda one: sign(direction) * (half.value(one, by) or 0.0))
         found = _against(lead, names, half, selected)
     costs = {one: half.value(one, cost) for one in names}
     contenders = _contenders(names, found, half, selected, costs, meets)
@@ -202,14 +208,13 @@ def _contenders(
 
 
 def _families(selected: Selected, chosen_on: Half, half: Half, names: Sequence[str]) -> dict[str, Family]:
-    sign = 1 if selected.direction == "higher" else -1
     found = {}
     for family, members in selected.families.items():
         best = selected.best[family]
         if best not in names:
             continue
         rows, clusters = chosen_on.together(members, selected.by)
-        curve = best_of(rows, clusters, higher=sign > 0)
+        curve = best_of(rows, clusters, higher=selected.direction == "higher")
         interval, value = half.interval(best, selected.by), half.value(best, selected.by)
         assert value is not None, "contenders have values"
         found[family] = Family(
@@ -220,7 +225,7 @@ def _families(selected: Selected, chosen_on: Half, half: Half, names: Sequence[s
             confirm=value,
             confirm_low=interval.low,
             confirm_high=interval.high,
-            optimism=sign * (selected.values[best] - value),
+            optimism=sign(selected.direction) * (selected.values[best] - value),
             curve=tuple(curve.values_N.tolist()),
             curve_low=None if curve.low_N is None else tuple(curve.low_N.tolist()),
             curve_high=None if curve.high_N is None else tuple(curve.high_N.tolist()),
@@ -232,8 +237,7 @@ def _needed(lead: str, keep: str, half: Half, selected: Selected) -> int | None:
     """How many prompts would show, four times out of five, a difference as large as the one seen between these two;
     None where the default is not behind, or nothing is known of the spread."""
     (found,) = compare([half.paired(lead, keep, selected.by)], selected.direction)
-    sign = 1 if selected.direction == "higher" else -1
-    if found.value is None or found.detectable is None or sign * found.value <= 0:
+    if found.value is None or found.detectable is None or sign(selected.direction) * found.value <= 0:
         return None
     return math.ceil(found.n * (found.detectable / found.value) ** 2)
 

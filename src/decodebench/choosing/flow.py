@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from decodebench.choosing.bounds import read_bounds
+from decodebench.choosing.bounds import Bound, read_bounds
 from decodebench.choosing.decide import select
-from decodebench.choosing.split import Split, split_prompts
-from decodebench.choosing.stored import BY, CONFIRM, SELECT, choose_among, half, trials_of
+from decodebench.choosing.race import rounds_of, still_in
+from decodebench.choosing.split import CONFIRM, SELECT, Split, named, side_of, split_prompts
+from decodebench.choosing.stored import BY, choose_among, selecting_half, trials_of
 from decodebench.errors import ConfigError
 from decodebench.metrics import check_rank_by
 from decodebench.plan import JobConfig, plan, refuse_unmeasured, resolved_job, trials
@@ -36,17 +37,19 @@ def _choose(config: JobConfig, echo: Callable[[str], None]) -> Path:
     with the same settings."""
     choose, bounds = config.choose, read_bounds(config.choose.require)
     _check_by(config)
-    split = split_prompts(prompt_clusters(load_prompts(config.prompts)), choose.split)
+    clusters = prompt_clusters(load_prompts(config.prompts))
+    split = split_prompts(clusters, choose.split)
     settings = trials(choose, config.resolved["strategy"], config.seed)
-    first = [_job(config, trial.node, split, SELECT) for trial in settings]
     failed: list[RunFailedError] = []
-    run_dir = _execute(first, failed)
+    jobs, run_dir = _to_select(config, split, [trial.node for trial in settings], bounds, failed)
     if split.kind == "half":
         manifest = read_manifest(run_dir)
-        selecting = half(scored_run(run_dir).arms, of=SELECT)
+        selecting = selecting_half(scored_run(run_dir).arms)
         selected = select(trials_of(manifest), selecting, choose.by or BY, bounds)
-        nodes = {entry["strategy"]: entry["config"]["strategy"] for entry in manifest["cells"]}
-        _execute(first + [_job(config, nodes[one], split, CONFIRM) for one in selected.contenders], failed)
+        nodes, name = _nodes(manifest), named(config.prompts.name, CONFIRM)
+        # contenders of another choice by the same name stay beside these
+        confirming = [_job(config, nodes[one], name, split.confirm) for one in selected.contenders]
+        _execute(jobs + confirming, failed, [name])
     scored = scored_run(run_dir)
     keep(run_dir, scored)
     choose_among(run_dir, scored.arms, choose)
@@ -56,6 +59,38 @@ def _choose(config: JobConfig, echo: Callable[[str], None]) -> Path:
     if failed:
         raise failed[-1]
     return run_dir
+
+
+def _to_select(
+    config: JobConfig,
+    split: Split,
+    settings: Sequence[Mapping[str, Any]],
+    bounds: Sequence[Bound],
+    failed: list[RunFailedError],
+) -> tuple[list[JobConfig], Path]:
+    """Decode the settings on the prompts that choose, in a race round by round. What was decoded, and where it is."""
+    by = config.choose.by or BY
+    if split.kind == "none":
+        jobs = [_job(config, node) for node in settings]
+        return jobs, _execute(jobs, failed)
+    clusters = prompt_clusters(load_prompts(config.prompts))
+    rounds = rounds_of({id_: clusters[id_] for id_ in split.select}) if config.choose.race else (split.select,)
+    names = [named(config.prompts.name, SELECT, n if config.choose.race else None) for n in range(1, len(rounds) + 1)]
+    jobs = []
+    for number, (name, prompts) in enumerate(zip(names, rounds, strict=True), start=1):
+        jobs += [_job(config, node, name, prompts) for node in settings]
+        run_dir = _execute(jobs, failed, [*names[number:], named(config.prompts.name, CONFIRM)])
+        if number < len(rounds):
+            selecting, nodes = selecting_half(scored_run(run_dir).arms), _nodes(read_manifest(run_dir))
+            going = [one for one in nodes if selecting.in_rounds.get(one) == number]
+            going = still_in(going, selecting, by, prompts=len(split.select), looks=len(rounds) - 1, bounds=bounds)
+            settings = [nodes[one] for one in going]
+    return jobs, run_dir
+
+
+def _nodes(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Each strategy's configuration."""
+    return {entry["strategy"]: entry["config"]["strategy"] for entry in manifest["cells"]}
 
 
 def _check_by(config: JobConfig) -> None:
@@ -68,8 +103,9 @@ def _check_by(config: JobConfig) -> None:
     check_rank_by(replace(config.metrics, rank_by=[config.choose.by or BY]), "choose.by")
 
 
-def _execute(jobs: Sequence[JobConfig], failed: list[RunFailedError]) -> Path:
-    """Decode and score these cells. Cells that fail compete no more; that some did is told at the end."""
+def _execute(jobs: Sequence[JobConfig], failed: list[RunFailedError], later: Sequence[str] = ()) -> Path:
+    """Decode and score these cells. Cells that fail compete no more; that some did is told at the end. `later` are the
+    prompt sets whose turn comes after these: where a choice goes on, the folder may have some of them."""
     first = jobs[0]
     todo = plan(jobs)
     refuse_unmeasured(
@@ -80,8 +116,7 @@ def _execute(jobs: Sequence[JobConfig], failed: list[RunFailedError]) -> Path:
     )
     ids = {job.cell.id for job in todo.jobs}
     stored = RunStore(todo.run_dir).manifest.get("cells", ())
-    # what confirms stays where a choice goes on, and nothing else of another grid
-    goes_on = bool(stored) and all(cell["id"] in ids or cell["prompts"].endswith(CONFIRM) for cell in stored)
+    goes_on = bool(stored) and all(cell["id"] in ids or cell["prompts"] in later for cell in stored)
     try:
         return execute(todo, adds=goes_on, reports=False)
     except RunFailedError as error:
@@ -89,11 +124,11 @@ def _execute(jobs: Sequence[JobConfig], failed: list[RunFailedError]) -> Path:
         return todo.run_dir
 
 
-def _job(config: JobConfig, node: Mapping[str, Any], split: Split, side: str) -> JobConfig:
-    """A setting on one half of the prompts; what confirms has a seed of its own, so that no luck is carried over."""
-    prompts = dict(config.resolved["prompts"])
-    if split.kind == "half":
-        ids = split.select if side == SELECT else split.confirm
-        prompts |= {"name": f"{prompts['name']}{side}", "ids": list(ids), "limit": None}
-    seed = config.seed + (side == CONFIRM)
+def _job(config: JobConfig, node: Mapping[str, Any], name: str | None = None, ids: Sequence[str] = ()) -> JobConfig:
+    """A setting on the prompts of a side, as a set of this name; or on all of them. What confirms has a seed of its
+    own, so that no luck is carried over."""
+    prompts, seed = dict(config.resolved["prompts"]), config.seed
+    if name is not None:
+        prompts |= {"name": name, "ids": list(ids), "limit": None}
+        seed += side_of(name) == CONFIRM
     return resolved_job({**config.resolved, "prompts": prompts, "strategy": dict(node), "seed": seed})

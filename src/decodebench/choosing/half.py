@@ -1,7 +1,7 @@
 """What was measured of each strategy on one half of the prompts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 import numpy as np
@@ -14,11 +14,14 @@ from decodebench.stats import Array, Estimate, Finish, Interval, paired, ratio_i
 
 @dataclass(frozen=True, kw_only=True)
 class Half:
-    """The arms of the strategies by name, the ids of the prompts that count, and the cluster of each of these."""
+    """The arms of the strategies by name, the ids of the prompts that count, and the cluster of each of these; of a
+    race, the ids of the prompts of each round, and how many rounds each strategy was in."""
 
     arms: Mapping[str, Arm]
     prompts: tuple[str, ...]
     clusters: Mapping[str, str]
+    rounds: tuple[tuple[str, ...], ...] = ()
+    in_rounds: Mapping[str, int] = field(default_factory=dict)
 
     def direction(self, metric: str) -> Direction:
         """Which side of a metric is better. Raises ConfigError for one that was not measured, or that has no side."""
@@ -87,3 +90,8 @@ class Half:
 
     def _clusters(self, prompts: Sequence[str]) -> list[str]:
         return [self.clusters.get(prompt, prompt) for prompt in prompts]
+
+
+def sign(direction: Direction) -> int:
+    """What a value is multiplied with so that more of it is better."""
+    return 1 if direction == "higher" else -1

@@ -2,6 +2,7 @@
 was chosen on reports luck with it (arXiv 2610.09239: 13 to 20 points on 16 prompts, 1 to 5 on 256)."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 from decodebench.errors import ConfigError
 from decodebench.stats import MIN_PROMPTS
 
+SELECT, CONFIRM = "select", "confirm"
+_SIDE = re.compile(rf" \(({SELECT}|{CONFIRM})( \d+)?\)$")
 WELL = 64
 """Prompts to confirm on that remove the overstatement on average (arXiv 2610.09239)."""
 
@@ -39,17 +42,12 @@ class Split:
 def split_prompts(cluster_of: Mapping[str, str], kind: Literal["half", "none"] = "half") -> Split:
     """Split prompts, given the cluster of each one by its id, whole clusters to either side.
 
-    The clusters come in the order of their smallest hashed id, which knows nothing of texts nor of the order of the
-    prompts; the first ones confirm, until they are half of the prompts. Raises ConfigError where a side would have
+    The first clusters by hash confirm, until they are half of the prompts. Raises ConfigError where a side would have
     fewer than 10 clusters: nothing could be said of it.
     """
     if kind == "none":
         return Split(kind=kind, select=tuple(cluster_of), confirm=tuple(cluster_of))
-    hashed: dict[str, bytes] = {}
-    for id_, of in cluster_of.items():
-        found = hashlib.sha256(id_.encode()).digest()
-        hashed[of] = min(found, hashed.get(of, found))
-    clusters = sorted(hashed, key=lambda of: hashed[of])
+    clusters = hashed_clusters(cluster_of)
     confirming: set[str] = set()
     for cluster in clusters:
         if 2 * sum(of in confirming for of in cluster_of.values()) >= len(cluster_of):
@@ -67,3 +65,24 @@ def split_prompts(cluster_of: Mapping[str, str], kind: Literal["half", "none"] =
         select=tuple(id_ for id_, of in cluster_of.items() if of not in confirming),
         confirm=tuple(id_ for id_, of in cluster_of.items() if of in confirming),
     )
+
+
+def hashed_clusters(cluster_of: Mapping[str, str]) -> list[str]:
+    """The clusters of prompts in the order of their smallest hashed id, which knows nothing of texts nor of the order
+    of the prompts. `cluster_of` has the cluster of each prompt by its id."""
+    hashed: dict[str, bytes] = {}
+    for id_, of in cluster_of.items():
+        found = hashlib.sha256(id_.encode()).digest()
+        hashed[of] = min(found, hashed.get(of, found))
+    return sorted(hashed, key=lambda of: hashed[of])
+
+
+def named(prompts: str, side: str, number: int | None = None) -> str:
+    """The name of a prompt set that a half was decoded as on its own; `number` is that of a race's round."""
+    return f"{prompts} ({side})" if number is None else f"{prompts} ({side} {number})"
+
+
+def side_of(prompts: str) -> str | None:
+    """The half that a prompt set of such a name is; None for any other."""
+    found = _SIDE.search(prompts)
+    return found[1] if found else None

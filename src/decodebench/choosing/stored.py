@@ -1,23 +1,21 @@
 """A choice among the strategies of a stored run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from decodebench.choosing.bounds import read_bounds
-from decodebench.choosing.choice import Choice
+from decodebench.choosing.choice import Choice, Race
 from decodebench.choosing.decide import Tried, confirm, select
 from decodebench.choosing.half import Half
-from decodebench.choosing.split import Split, split_prompts
+from decodebench.choosing.split import CONFIRM, SELECT, Split, side_of, split_prompts
 from decodebench.errors import ConfigError
 from decodebench.plan import ChooseConfig, catalogue
 from decodebench.records import HUMAN
-from decodebench.scoring import Arms, scored_run
+from decodebench.scoring import Arm, Arms, scored_run
 from decodebench.store import read_manifest, write_json
 
-SELECT, CONFIRM = " (select)", " (confirm)"
-"""What the name of a prompt set ends in of which a half was decoded on its own."""
 BY = "task"
 """What is chosen by where nothing else is said."""
 
@@ -44,9 +42,29 @@ def choose_among(run_dir: Path, arms: Arms, config: ChooseConfig) -> Choice:
     keep = next(one.strategy for one in tried if one.default)
     choice = confirm(selected, selecting, confirming, split, keep=keep, cost=config.cost, bounds=bounds)
     cells = [cell for cell in manifest["cells"] if cell["strategy"] == choice.recommended]
-    choice = replace(choice, cell=str(cells[-1]["id"]))  # the one that confirmed, where there are two
+    # the one that confirmed, where there are several
+    choice = replace(choice, cell=str(cells[-1]["id"]), race=_race(manifest, tried, selecting))
     write_json(run_dir / "choice.json", choice.as_json())
     return choice
+
+
+def _race(manifest: Mapping[str, Any], tried: Sequence[Tried], selecting: Half) -> Race | None:
+    """Who left a race when, and what was not decoded for that; None where every setting was in all rounds."""
+    count = len(selecting.rounds)
+    if count < 2:
+        return None
+    nodes = {cell["strategy"]: cell["config"]["strategy"] for cell in manifest["cells"]}
+    decoded = saved = 0
+    dropped = {}
+    for one in (each.strategy for each in tried):
+        samples = int(nodes[one].get("num_return_sequences") or 1)
+        prompts = [len(part) for part in selecting.rounds]
+        stayed = selecting.in_rounds.get(one, 0)
+        decoded += samples * sum(prompts[:stayed])
+        saved += samples * sum(prompts[stayed:])
+        if stayed < count:
+            dropped[one] = sum(prompts[:stayed])
+    return Race(rounds=tuple(map(len, selecting.rounds)), dropped=dropped, texts=decoded, texts_saved=saved)
 
 
 def configured(run_dir: Path, **changes: Any) -> ChooseConfig:
@@ -85,24 +103,42 @@ def trials_of(manifest: Mapping[str, Any]) -> list[Tried]:
 def halves(arms: Arms, config: ChooseConfig) -> tuple[Half, Half, Split]:
     """The two halves of a run's prompts, with what was measured on each. Raises ConfigError for a run of several models
     or prompt sets."""
-    sets = {prompts for _, prompts in arms.sets}
-    if any(prompts.endswith(SELECT) for prompts in sets):
-        selecting, confirming = half(arms, of=SELECT), half(arms, of=CONFIRM)
+    if any(side_of(prompts) for _, prompts in arms.sets):
+        selecting, confirming = selecting_half(arms), _of_one(arms, CONFIRM)
         return selecting, confirming, Split(kind="half", select=selecting.prompts, confirm=confirming.prompts)
-    whole = half(arms)
+    whole = _of_one(arms, None)
     split = split_prompts({prompt: whole.clusters.get(prompt, prompt) for prompt in whole.prompts}, config.split)
     selecting, confirming = (replace(whole, prompts=prompts) for prompts in (split.select, split.confirm))
     return selecting, confirming, split
 
 
-def half(arms: Arms, of: str = "") -> Half:
-    """What was measured on the prompt set whose name ends in `of`: its prompts are those that any metric has a row of.
-    Raises ConfigError unless there is one such set, of one model."""
-    found = [names for names in arms.sets if names[1].endswith(of)]
+def selecting_half(arms: Arms) -> Half:
+    """What was measured on the prompts that choose: of a race the rounds together."""
+    each = [_half(arms, names) for names in arms.sets if side_of(names[1]) == SELECT]
+    strategies = dict.fromkeys(strategy for half in each for strategy in half.arms)
+    return Half(
+        arms={
+            one: Arm(strategy=one, seeds=[seed for half in each if one in half.arms for seed in half.arms[one].seeds])
+            for one in strategies
+        },
+        prompts=tuple(prompt for half in each for prompt in half.prompts),
+        clusters={prompt: of for half in each for prompt, of in half.clusters.items()},
+        rounds=tuple(half.prompts for half in each),
+        in_rounds={one: sum(one in half.arms for half in each) for one in strategies},
+    )
+
+
+def _of_one(arms: Arms, side: str | None) -> Half:
+    """What was measured on the one prompt set of this side. Raises ConfigError unless there is one, of one model."""
+    found = [names for names in arms.sets if side_of(names[1]) == side]
     if len(found) != 1:
-        said = ", ".join(" · ".join(names) for names in found) or f"none with a name that ends in{of}"
+        said = ", ".join(" · ".join(names) for names in found) or f"none to {side}"
         raise ConfigError(f"choose: {len(found)} pairs of model and prompt set ({said:.200}); allowed is one")
-    (names,) = found
+    return _half(arms, found[0])
+
+
+def _half(arms: Arms, names: tuple[str, str]) -> Half:
+    """What was measured on a prompt set: its prompts are those that any metric has a row of."""
     of_set = {strategy: arm for strategy, arm in arms.sets[names].items() if strategy != HUMAN}
     pooled = (each for arm in of_set.values() for name in arm.names() if (each := arm.pooled(name)) is not None)
     prompts = dict.fromkeys(prompt for each in pooled for prompt in each.rows)

@@ -74,7 +74,8 @@ class ChooseConfig:
     `families` are strategies of conf/search, each with `trials` settings (None: nothing is chosen). `by` is the metric
     to choose by (None: `task`), `cost` the metric by which the cheapest is taken of those that cannot be told apart.
     `split`: "half" of the prompts choose and the others report, "none": the same ones do both. `require` are bounds
-    that a setting must meet, `search` has ranges in place of conf/search, by family.
+    that a setting must meet, `search` has ranges in place of conf/search, by family. `race`: settings that are shown to
+    be worse are not decoded on all prompts that choose.
     """
 
     name: str = "default"
@@ -83,6 +84,7 @@ class ChooseConfig:
     by: str | None = None
     cost: str = "computed_tokens"
     split: Literal["half", "none"] = "half"
+    race: bool = False
     require: list[str] | None = None
     search: dict[str, Any] | None = None
 
@@ -98,6 +100,11 @@ class ChooseConfig:
             raise ConfigError(f"choose.trials={self.trials}: allowed is 1 or more")
         if self.split not in ("half", "none"):
             raise ConfigError(f"choose.split={self.split}: {allowed_names(str(self.split), ('half', 'none'))}")
+        if self.race and self.split == "none":
+            raise ConfigError(
+                "choose.race=true: the prompts that report are those that choose, and all settings need all of them; "
+                "allowed is false, or choose.split=half"
+            )
         if self.search is not None and not isinstance(self.search, dict):
             raise ConfigError(f"choose.search={self.search!r:.80}: allowed are ranges by family, or null")
 

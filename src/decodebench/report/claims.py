@@ -51,6 +51,8 @@ def _choice(run: Run) -> Iterator[Claims]:
     ]
     if split.get("limits"):
         notes.append(str(split["limits"]))
+    if race := run.choice.get("race"):
+        notes.append(_raced(race))
     yield Claims(
         title=f"Choice by {by}",
         header=(by, "difference", "P(best)", cost, "optimism"),
@@ -74,6 +76,17 @@ def _contender(one: Mapping[str, Any], recommended: str) -> tuple[Claim, ...]:
         Claim(text=f"{one['chance_of_best']:.2f}"),
         Claim(text=number(one["cost"])),
     )
+
+
+def _raced(race: Mapping[str, Any]) -> str:
+    """What was not decoded, since a race had shown it to be worse."""
+    whole, saved, dropped = race["texts"] + race["texts_saved"], race["texts_saved"], race["dropped"]
+    rounds = ", ".join(map(str, race["rounds"]))
+    said = f"A race in rounds of {rounds} prompts: "
+    if not dropped:
+        return said + "no setting was shown to be worse on the way, all were decoded on all of them."
+    left = ", ".join(f"{strategy} after {prompts}" for strategy, prompts in dropped.items())
+    return said + f"{saved:,} of {whole:,} texts to choose by were not decoded. Left as worse: {left}."
 
 
 def _optimism(run: Run, label: str) -> Claim:
