@@ -136,7 +136,7 @@ def confirm(
     costs = {one: half.value(one, cost) for one in names}
     contenders = _contenders(names, found, half, selected, costs, meets)
     tied = tuple(one.strategy for one in contenders if one.meets and one.verdict != "worse")
-    families = _families(selected, chosen_on, half, names)
+    families = _families(selected, chosen_on, contenders)
     nothing_shown = set(tied) == set(names) and keep in names and len(names) > 1
     recommended = keep if nothing_shown else _cheapest(tied, lead, costs, selected)
     needed = _needed(lead, keep, half, selected) if nothing_shown and lead != keep else None
@@ -183,10 +183,10 @@ def _contenders(
     rows, clusters = half.together(names, selected.by)
     chances = chance_of_best(rows, clusters, higher=selected.direction == "higher")
     family_of = {one: family for family, one in (*selected.best.items(), *selected.default.items())}
+    intervals = half.intervals(names, selected.by)
     contenders = []
-    for one, chance in zip(names, chances.tolist(), strict=True):
-        interval, each = half.interval(one, selected.by), found.get(one)
-        value = half.value(one, selected.by)
+    for one, chance, interval in zip(names, chances.tolist(), intervals, strict=True):
+        each, value = found.get(one), half.value(one, selected.by)
         assert value is not None, "contenders have values"
         contenders.append(
             Contender(
@@ -207,24 +207,24 @@ def _contenders(
     return tuple(contenders)
 
 
-def _families(selected: Selected, chosen_on: Half, half: Half, names: Sequence[str]) -> dict[str, Family]:
+def _families(selected: Selected, chosen_on: Half, contenders: Sequence[Contender]) -> dict[str, Family]:
+    confirmed = {one.strategy: one for one in contenders}
     found = {}
     for family, members in selected.families.items():
         best = selected.best[family]
-        if best not in names:
+        if best not in confirmed:
             continue
         rows, clusters = chosen_on.together(members, selected.by)
         curve = best_of(rows, clusters, higher=selected.direction == "higher")
-        interval, value = half.interval(best, selected.by), half.value(best, selected.by)
-        assert value is not None, "contenders have values"
+        value = confirmed[best].value
         found[family] = Family(
             best=best,
             default=selected.default[family],
             trials=len(members),
             select=selected.values[best],
             confirm=value,
-            confirm_low=interval.low,
-            confirm_high=interval.high,
+            confirm_low=confirmed[best].ci_low,
+            confirm_high=confirmed[best].ci_high,
             optimism=sign(selected.direction) * (selected.values[best] - value),
             curve=tuple(curve.values_N.tolist()),
             curve_low=None if curve.low_N is None else tuple(curve.low_N.tolist()),

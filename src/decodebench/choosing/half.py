@@ -9,7 +9,7 @@ import numpy as np
 from decodebench.errors import ConfigError
 from decodebench.records import Direction
 from decodebench.scoring import Arm, Pooled
-from decodebench.stats import Array, Estimate, Finish, Interval, paired, ratio_interval
+from decodebench.stats import Array, Estimate, Finish, Interval, paired, ratio_intervals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,13 @@ class Half:
         value = float(finish(*np.mean(list(rows.values()), axis=0)))
         return value if np.isfinite(value) else None
 
-    def interval(self, strategy: str, metric: str) -> Interval:
-        """The interval of `value`, for a metric that has rows."""
-        rows, finish = self._known(strategy, metric)
-        return ratio_interval(np.array(list(rows.values())), finish, self._clusters(list(rows)))
+    def intervals(self, strategies: Sequence[str], metric: str) -> list[Interval]:
+        """The interval of each strategy's `value`, for a metric that has rows."""
+        found = [self._known(strategy, metric) for strategy in strategies]
+        return ratio_intervals(
+            [(np.array(list(rows.values())), finish) for rows, finish in found],
+            [self._clusters(list(rows)) for rows, _ in found],
+        )
 
     def paired(self, strategy: str, other: str, metric: str) -> Estimate:
         """One strategy minus the other, over the prompts of both."""

@@ -1,14 +1,14 @@
 """What a run claims: which differences between strategies are real, and how the strategies rank. Tables of words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from decodebench.errors import one_line
 from decodebench.records import Difference, Rank
 from decodebench.report.comparison import Comparison, Metric
 from decodebench.report.folder import Run
 from decodebench.report.formats import MISSING, interval, number
+from decodebench.store import StoredContender, StoredRace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +41,16 @@ def _choice(run: Run) -> Iterator[Claims]:
         return
     by, cost = run.choice["by"], run.choice["cost"]
     rows = tuple((one["strategy"], _contender(one, run.choice["recommended"])) for one in run.choice["contenders"])
-    split = run.choice.get("split") or {}
-    on = f"{len(split.get('confirm') or ())} prompts" + (
-        " that the choice never saw" if split.get("kind") == "half" else ", the same ones that chose"
+    split = run.choice["split"]
+    on = f"{len(split['confirm'])} prompts" + (
+        " that the choice never saw" if split["kind"] == "half" else ", the same ones that chose"
     )
     notes = [
         f"On {on}. The best and the default setting of each family; the differences are from the best setting on the "
         "other prompts, paired, corrected by Holm. P(best): the share of resampled prompts in which none is better.",
     ]
-    if split.get("limits"):
-        notes.append(str(split["limits"]))
+    if split["limits"]:
+        notes.append(split["limits"])
     if race := run.choice.get("race"):
         notes.append(_raced(race))
     yield Claims(
@@ -61,7 +61,7 @@ def _choice(run: Run) -> Iterator[Claims]:
     )
 
 
-def _contender(one: Mapping[str, Any], recommended: str) -> tuple[Claim, ...]:
+def _contender(one: StoredContender, recommended: str) -> tuple[Claim, ...]:
     difference = one["difference"]
     return (
         Claim(
@@ -78,7 +78,7 @@ def _contender(one: Mapping[str, Any], recommended: str) -> tuple[Claim, ...]:
     )
 
 
-def _raced(race: Mapping[str, Any]) -> str:
+def _raced(race: StoredRace) -> str:
     """What was not decoded, since a race had shown it to be worse."""
     whole, saved, dropped = race["texts"] + race["texts_saved"], race["texts_saved"], race["dropped"]
     rounds = ", ".join(map(str, race["rounds"]))
@@ -91,7 +91,7 @@ def _raced(race: Mapping[str, Any]) -> str:
 
 def _optimism(run: Run, label: str) -> Claim:
     """By how much the prompts that chose a family's best made it look better than the others do."""
-    families = (run.choice or {}).get("families") or {}
+    families = {} if run.choice is None else run.choice["families"]
     found = [family["optimism"] for family in families.values() if family["best"] == label]
     return Claim(text=f"{found[0]:+.3g}" if found else "")
 

@@ -16,7 +16,7 @@ from decodebench.records import (
     StoredPrompt,
     Timing,
 )
-from decodebench.store import read_choice, read_manifest, read_records
+from decodebench.store import StoredChoice, read_choice, read_manifest, read_records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Run:
     ranking: tuple[Rank, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     prompts: tuple[StoredPrompt, ...] = ()
-    choice: Mapping[str, Any] | None = None
+    choice: StoredChoice | None = None
 
     @property
     def errors(self) -> dict[str, str]:

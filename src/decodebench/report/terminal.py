@@ -1,9 +1,8 @@
 """The comparison in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
 
 from tabulate import tabulate
 from wcwidth import wcswidth
@@ -13,6 +12,7 @@ from decodebench.report.comparison import Comparison, Metric, Row, compare
 from decodebench.report.folder import load
 from decodebench.report.formats import clip, shorten, superscript
 from decodebench.report.notes import certainty, footnotes, has_intervals, warnings
+from decodebench.store import StoredChoice
 
 TERMINAL_WIDTH = 110
 LABEL_WIDTH = 36
@@ -24,7 +24,7 @@ def terminal_table(run_dir: Path) -> str:
     return terminal_text(compare(run), run.choice)
 
 
-def terminal_text(comparison: Comparison, choice: Mapping[str, Any] | None = None) -> str:
+def terminal_text(comparison: Comparison, choice: StoredChoice | None = None) -> str:
     """The table of `terminal_table`, below what was chosen; columns that do not fit are dropped from the right and
     counted below it."""
     metrics = list(comparison.headline)

@@ -28,7 +28,7 @@ def render(run_dir: Path) -> Report:
     """
     run = load(run_dir)
     comparison = compare(run)
-    plots = draw_all(comparison, run.curves)
+    plots = draw_all(comparison, run.curves, run.choice)
     table = terminal_text(comparison, run.choice)
     pages = {
         "comparison.csv": to_frame(comparison).to_csv(index=False, lineterminator="\n").encode(),

@@ -8,7 +8,7 @@ locks lie; `choice` choice.json as it is read.
 
 from decodebench.store.cache import cache_root
 from decodebench.store.changes import both_known, differences, flat, other_model
-from decodebench.store.choice import read_choice
+from decodebench.store.choice import StoredChoice, StoredContender, StoredRace, read_choice
 from decodebench.store.folder import Key, RunStore, locked
 from decodebench.store.manifest import read_manifest
 from decodebench.store.naming import labels
@@ -29,6 +29,9 @@ from decodebench.store.tables import (
 __all__ = [
     "Key",
     "RunStore",
+    "StoredChoice",
+    "StoredContender",
+    "StoredRace",
     "both_known",
     "cache_root",
     "cells_of",

@@ -2,42 +2,79 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from decodebench.errors import StoreError, one_line
+from decodebench.store.manifest import misfit
 
-_TEXTS = ("sentence", "recommended", "by", "cost")
+
+class StoredContender(TypedDict):
+    """A setting that was compared on the prompts that report."""
+
+    strategy: str
+    family: str
+    verdict: str
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    difference: float | None
+    chance_of_best: float
+    cost: float | None
 
 
-def read_choice(run_dir: Path) -> dict[str, Any] | None:
+class StoredFamily(TypedDict):
+    """What is known of a family of strategies."""
+
+    best: str
+    default: str
+    trials: int
+    optimism: float
+    curve: list[float]
+    curve_low: list[float] | None
+    curve_high: list[float] | None
+
+
+class StoredSplit(TypedDict):
+    """The prompts that choose and those that report, by id."""
+
+    kind: str
+    select: list[str]
+    confirm: list[str]
+    limits: str | None
+
+
+class StoredRace(TypedDict):
+    """What a race did not decode."""
+
+    rounds: list[int]
+    dropped: dict[str, int]
+    texts: int
+    texts_saved: int
+
+
+class StoredChoice(TypedDict):
+    """What the report reads of choice.json; it holds more."""
+
+    sentence: str
+    recommended: str
+    by: str
+    cost: str
+    contenders: list[StoredContender]
+    families: dict[str, StoredFamily]
+    split: StoredSplit
+    race: NotRequired[StoredRace | None]
+
+
+def read_choice(run_dir: Path) -> StoredChoice | None:
     """What was chosen of a run; None where nothing was. Raises StoreError for a file that is none of ours."""
     path = run_dir / "choice.json"
     if not path.is_file():
         return None
     allowed = "delete it, or choose again (python -m decodebench choose RUN)"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: cannot be read ({one_line(error, 100)}); {allowed}") from error
-    texts = isinstance(found, dict) and all(isinstance(found.get(key), str) for key in _TEXTS)
-    contenders = found.get("contenders") if texts else None
-    if not isinstance(contenders, list) or not all(map(_is_contender, contenders)):
-        raise StoreError(f"{path}: is not what `choose` writes; {allowed}")
-    whole: dict[str, Any] = found
-    return whole
-
-
-def _is_contender(node: Any) -> bool:
-    if not isinstance(node, dict):
-        return False
-    numbers = ("value", "chance_of_best")
-    optional = ("ci_low", "ci_high", "difference", "p_holm", "cost")
-    return (
-        all(isinstance(node.get(key), str) for key in ("strategy", "family", "verdict"))
-        and all(_is_number(node.get(key)) for key in numbers)
-        and all(node.get(key) is None or _is_number(node.get(key)) for key in optional)
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if wrong := misfit(found, StoredChoice):
+        raise StoreError(f"{path}: {wrong}; {allowed}")
+    return cast("StoredChoice", found)

@@ -1,24 +1,29 @@
-"""The plots of a run: a task against the number of samples, repetition against diversity, quality against latency,
-curves, each metric by strategy."""
+"""The plots of a run: what more settings would find, a task against the number of samples, repetition against
+diversity, quality against latency, curves, each metric by strategy."""
 
 from collections.abc import Sequence
 
 from decodebench.records import CurvePoint
 from decodebench.report.comparison import Comparison
+from decodebench.report.plots.best_of import best_of_plot
 from decodebench.report.plots.curves import curve_plot
 from decodebench.report.plots.drawing import LeftOut, Plot, plot_style
 from decodebench.report.plots.over_k import over_k_plot
 from decodebench.report.plots.panels import metric_panels
 from decodebench.report.plots.scatter import scatter_plot
+from decodebench.store import StoredChoice
 
 __all__ = ["LeftOut", "Plot", "draw_all"]
 
 
-def draw_all(comparison: Comparison, curves: Sequence[CurvePoint] = ()) -> tuple[Plot | LeftOut, ...]:
-    """Every plot of the report, in its order; that of a task where there is one."""
+def draw_all(
+    comparison: Comparison, curves: Sequence[CurvePoint] = (), choice: StoredChoice | None = None
+) -> tuple[Plot | LeftOut, ...]:
+    """Every plot of the report, in its order; those of a choice and of a task where there is one."""
     judged = any(metric.group == "task" for metric in comparison.metrics)
     with plot_style():
         return (
+            *([best_of_plot(choice)] if choice else []),
             *([over_k_plot(comparison, curves)] if judged else []),
             scatter_plot(
                 comparison,
