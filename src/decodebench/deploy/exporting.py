@@ -33,7 +33,7 @@ def export_cell(run_dir: Path, name: str, folder: Path | None = None, *, texts: 
     several have, for a cell that failed, for a number of texts that the strategy does not return, and where another
     file is in the way.
     """
-    cell = _cell(read_manifest(run_dir), name)
+    cell = cell_of(read_manifest(run_dir), name)
     with worded(f"export {run_dir} {name}: what the manifest says of this cell cannot be used"):
         return _exported(cell, run_dir, name, folder, texts)
 
@@ -63,11 +63,11 @@ def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | 
     if isinstance(strategy, Assisted):
         changes["stop_strings"] = None  # `generate` would hand them to the draft, without the tokenizer that they need
     settings = generation_config({**known, **changes})
-    _write(folder / FILE, settings.to_json_string(use_diff=False, ignore_metadata=True))
+    write_once(folder / FILE, settings.to_json_string(use_diff=False, ignore_metadata=True))
     return Export(lines=_loading(strategy, folder), file=folder / FILE, note=note)
 
 
-def _cell(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def cell_of(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """The one cell with this id, label or strategy."""
     cells: dict[str, Mapping[str, Any]] = {str(cell["id"]): cell for cell in manifest["cells"]}
     label_of = labels(manifest)
@@ -162,7 +162,7 @@ def _ending_note(strategy: Strategy) -> str:
     return f"; out has the stop string, cut each text {place} its first one of {list(strategy.stop)!r}"
 
 
-def _write(path: Path, text: str) -> None:
+def write_once(path: Path, text: str) -> None:
     """Write a file unless it is there already. Raises ConfigError for one that says something else."""
     try:
         if path.exists():

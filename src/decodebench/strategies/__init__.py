@@ -15,6 +15,7 @@ from decodebench.strategies.contrastive import AdaptiveContrastive, ContrastiveS
 from decodebench.strategies.contrastive_decoding import ContrastiveDecoding
 from decodebench.strategies.diverse_beam import DiverseBeam
 from decodebench.strategies.dola import DoLa
+from decodebench.strategies.domains import is_on
 from decodebench.strategies.greedy import Greedy
 from decodebench.strategies.guidance import guided
 from decodebench.strategies.lengths import most_new_tokens, new_token_limit
@@ -26,6 +27,7 @@ from decodebench.strategies.sampling import (
     Eta,
     MinP,
     PLess,
+    Sampler,
     TailFree,
     Temperature,
     TopH,
@@ -63,6 +65,7 @@ __all__ = [
     "PLess",
     "PromptLookup",
     "Sample",
+    "Sampler",
     "SelfConsistency",
     "State",
     "StochasticBeam",
@@ -77,6 +80,7 @@ __all__ = [
     "View",
     "check_penalties",
     "guided",
+    "is_on",
     "most_new_tokens",
     "new_token_limit",
     "penalty_fields",

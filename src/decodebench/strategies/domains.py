@@ -51,3 +51,8 @@ def if_on(strategy: Penalties, name: str) -> Any:
     """The number, or None where its rule is off."""
     value = getattr(strategy, name)
     return None if value in DOMAINS[name].off else value
+
+
+def is_on(strategy: Penalties, name: str) -> bool:
+    """Whether a number of a sampling rule does anything; any other number counts as on."""
+    return name not in DOMAINS or (getattr(strategy, name) is not None and if_on(strategy, name) is not None)
