@@ -31,7 +31,7 @@ WORTH = 0.5
 PROMPTS = (40, 128, 256)
 BETTER = (0.05, 0.1, 0.2)
 SPREADS = (0.2, 0.4, 0.6)
-RACED = (64, 128, 512)
+RACED = (128,)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def test_it_is_the_mean_over_all_subsets(scores: list[float], higher: bool) -> N
 def test_the_band_holds_the_curve_of_resampled_prompts(trials: int, higher: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = [(rng.random((30, 1)), identity) for _ in range(trials)]
-    found = best_of(rows, higher=higher)
+    found = best_of([rows], higher=higher)[0]
     assert found.reason is None
     assert found.low_N is not None
     assert found.high_N is not None
@@ -40,9 +40,9 @@ def test_the_band_holds_the_curve_of_resampled_prompts(trials: int, higher: bool
 
 
 def test_few_prompts_have_no_band() -> None:
-    found = best_of([(np.ones((9, 1)), identity)])
+    found = best_of([[(np.ones((9, 1)), identity)]])[0]
     assert (found.low_N, found.reason) == (None, "9 prompts: an interval needs at least 10")
-    clustered = best_of([(np.ones((30, 1)), identity)], [n // 10 for n in range(30)])
+    clustered = best_of([[(np.ones((30, 1)), identity)]], [n // 10 for n in range(30)])[0]
     assert clustered.reason == "3 clusters of 30 prompts: an interval needs at least 10"
 
 

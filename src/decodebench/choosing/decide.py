@@ -208,14 +208,19 @@ def _contenders(
 
 
 def _families(selected: Selected, chosen_on: Half, contenders: Sequence[Contender]) -> dict[str, Family]:
+    """Each family that has a value to confirm. Its curve is over the prompts that all settings of these saw."""
     confirmed = {one.strategy: one for one in contenders}
+    families = {name: of for name, of in selected.families.items() if selected.best[name] in confirmed}
+    rows, clusters = chosen_on.together([one for members in families.values() for one in members], selected.by)
+    each = iter(rows)
+    curves = best_of(
+        [[next(each) for _ in members] for members in families.values()],
+        clusters,
+        higher=selected.direction == "higher",
+    )
     found = {}
-    for family, members in selected.families.items():
+    for (family, members), curve in zip(families.items(), curves, strict=True):
         best = selected.best[family]
-        if best not in confirmed:
-            continue
-        rows, clusters = chosen_on.together(members, selected.by)
-        curve = best_of(rows, clusters, higher=selected.direction == "higher")
         value = confirmed[best].value
         found[family] = Family(
             best=best,

@@ -93,7 +93,7 @@ def _pool(seeds: Sequence[Scored]) -> Pooled:
     # In a ratio of sums a seed without an n-gram for a prompt adds nothing to either, as a sample without one does.
     adds_zeros = first.metric.level == "set"
     means = {
-        prompt_id: np.sum(found, axis=0) / (len(seeds) if adds_zeros else len(found))
+        prompt_id: found[0] if len(seeds) == 1 else np.sum(found, axis=0) / (len(seeds) if adds_zeros else len(found))
         for prompt_id, found in rows.items()
     }
     reason = next((seed.reason for seed in seeds if seed.value is None and seed.wrong), None)

@@ -36,21 +36,29 @@ def expected_best(scores: Array, *, higher: bool = True) -> Array:
     return np.asarray(best if higher else -best)
 
 
-def best_of(trials: Sequence[tuple[Array, Finish]], clusters: Clusters | None = None, *, higher: bool = True) -> BestOf:
-    """`expected_best` of trials measured on the same P prompts, each by its rows `[P, K]` and what makes a value of
-    their means. The band is the percentile interval of the curve over resampled prompts (clusters): each resample gives
-    every trial a score, and these a curve. It says how far other prompts would move the curve; not how far other trials
-    would. It is not drawn for fewer than 10 prompts (clusters)."""
+def best_of(
+    families: Sequence[Sequence[tuple[Array, Finish]]], clusters: Clusters | None = None, *, higher: bool = True
+) -> list[BestOf]:
+    """`expected_best` of the trials of each family, all measured on the same P prompts, each trial by its rows `[P, K]`
+    and what makes a value of their means. The band is the percentile interval of the curve over resampled prompts
+    (clusters): each resample gives every trial a score, and these a curve. It says how far other prompts would move the
+    curve; not how far other trials would. It is not drawn for fewer than 10 prompts (clusters)."""
+    trials = [trial for family in families for trial in family]
     value_T = np.array([float(finish(*rows_PK.mean(axis=0))) for rows_PK, finish in trials])
-    values_N = expected_best(value_T, higher=higher)
-    units = count_clusters(cluster_numbers(clusters, len(trials[0][0])))
+    ends = np.cumsum([len(family) for family in families])[:-1]
+    curves = [expected_best(of_family, higher=higher) for of_family in np.split(value_T, ends)]
+    prompts = len(trials[0][0])
+    units = count_clusters(cluster_numbers(clusters, prompts))
     if units < MIN_PROMPTS:
-        reason = too_few(units, len(trials[0][0])).reason
-        return BestOf(values_N=values_N, low_N=None, high_N=None, reason=reason)
-    curves_BN = expected_best(resampled(trials, clusters).T, higher=higher)
+        reason = too_few(units, prompts).reason
+        return [BestOf(values_N=values_N, low_N=None, high_N=None, reason=reason) for values_N in curves]
+    value_TB = resampled(trials, clusters)
     tail = 100 * (1 - CONFIDENCE) / 2
-    low_N, high_N = np.percentile(curves_BN, [tail, 100 - tail], axis=0)
-    return BestOf(values_N=values_N, low_N=low_N, high_N=high_N)
+    found = []
+    for values_N, of_family in zip(curves, np.split(value_TB, ends), strict=True):
+        low_N, high_N = np.percentile(expected_best(of_family.T, higher=higher), [tail, 100 - tail], axis=0)
+        found.append(BestOf(values_N=values_N, low_N=low_N, high_N=high_N))
+    return found
 
 
 def chance_of_best(
