@@ -32,6 +32,7 @@ FAMILY = {
 WHOLE: dict[str, Any] = {
     "sentence": "Take greedy.",
     "recommended": "greedy",
+    "cell": "c1",
     "by": "task",
     "cost": "computed_tokens",
     "contenders": [CONTENDER],

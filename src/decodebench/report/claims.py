@@ -31,12 +31,12 @@ class Claims:
 
 
 def claims(run: Run, comparison: Comparison) -> list[Claims]:
-    """Every table of a choice, of differences and of ranks that the run has."""
-    return [*_choice(run), *_differences(run, comparison), *_rankings(run)]
+    """Every table of differences and of ranks that the run has."""
+    return [*_differences(run, comparison), *_rankings(run)]
 
 
-def _choice(run: Run) -> Iterator[Claims]:
-    """What was compared to choose, on the prompts that report."""
+def choice_claims(run: Run) -> Iterator[Claims]:
+    """What was compared to choose, on the prompts that report; nothing for a run that nothing was chosen of."""
     if run.choice is None:
         return
     by, cost = run.choice["by"], run.choice["cost"]

@@ -1,7 +1,7 @@
 """One row for each cell, one value for each metric: the shape that tables, plots and pages share."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ from decodebench.metrics import MetricName, read_name
 from decodebench.records import HUMAN, Direction, Measurement
 from decodebench.report.folder import Run
 from decodebench.report.formats import ARROWS
-from decodebench.store import labels
+from decodebench.store import StoredChoice, labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +163,20 @@ def compare(run: Run) -> Comparison:
     ordered = tuple(sorted(metrics.values(), key=lambda metric: metric.known.place))
     warnings = tuple((str(each["warning"]), tuple(each["cells"])) for each in run.manifest.get("warnings") or ())
     return Comparison(rows=(*rows, *_unlisted(errors)), metrics=ordered, warnings=warnings)
+
+
+def reporting(comparison: Comparison, choice: StoredChoice | None) -> Comparison:
+    """What a report shows of each cell: of a choice that decoded its halves apart, the cells on the prompts that
+    report (and what failed); of any other run all of them."""
+    sets = [row.prompts for row in comparison.rows if choice is not None and row.cell == choice["cell"]]
+    if not sets or len({row.prompts for row in comparison.rows}) == 1:
+        return comparison
+    shown = [row for row in comparison.rows if row.prompts == sets[0] or row.error]
+    alone = len({row.strategy for row in shown}) == len(shown)
+    rows = tuple(replace(row, label=row.strategy) if alone else row for row in shown)
+    kept = {row.cell for row in rows}
+    warnings = tuple((text, of) for text, cells in comparison.warnings if (of := tuple(c for c in cells if c in kept)))
+    return replace(comparison, rows=rows, warnings=warnings)
 
 
 def _unlisted(errors: Mapping[str, str]) -> Iterable[Row]:

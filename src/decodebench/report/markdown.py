@@ -8,8 +8,8 @@ from tabulate import tabulate
 from decodebench.errors import one_line
 from decodebench.records import Generation
 from decodebench.report import summary
-from decodebench.report.claims import Claim, Claims, claims
-from decodebench.report.comparison import Comparison, Metric, Row
+from decodebench.report.claims import Claim, Claims, choice_claims, claims
+from decodebench.report.comparison import Comparison, Metric, Row, reporting
 from decodebench.report.folder import Run
 from decodebench.report.formats import interval, markdown_fence, markdown_inline, superscript
 from decodebench.report.notes import Footnotes, certainty, footnotes, warnings
@@ -19,11 +19,13 @@ from decodebench.report.texts import OPEN_PROMPTS, PromptTexts, by_prompt, facts
 
 def markdown(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) -> str:
     """The whole page. Images are linked relative to the run folder."""
+    shown = reporting(comparison, run.choice)
     blocks = [
         *_opening(run),
         *_failed(comparison),
-        *_warnings(comparison),
-        *_comparison(comparison),
+        *_claims(list(choice_claims(run))),
+        *_warnings(shown),
+        *_comparison(shown),
         *_claims(claims(run, comparison)),
         *_texts(list(by_prompt(run, comparison))),
         *_plots(plots),

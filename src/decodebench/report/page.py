@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from decodebench.errors import one_line, visible
 from decodebench.report import summary
-from decodebench.report.claims import claims
-from decodebench.report.comparison import Comparison, Metric, Row
+from decodebench.report.claims import choice_claims, claims
+from decodebench.report.comparison import Comparison, Metric, Row, reporting
 from decodebench.report.folder import Run
 from decodebench.report.fonts import font_face
 from decodebench.report.formats import MISSING, edges, interval, language, number
@@ -44,16 +44,17 @@ class Value:
 
 def page(run: Run, comparison: Comparison, plots: Sequence[Plot | LeftOut]) -> str:
     """The whole page. Everything that was generated or configured passes through the template's escaping."""
-    metrics = comparison.headline
+    shown = reporting(comparison, run.choice)
     context = {
         "title": str(run.manifest.get("name") or run.path.name),
         "command": run.manifest.get("command"),
         "choice": run.choice and run.choice["sentence"],
         "opening": summary.opening(run.manifest),
         "details": summary.details(run),
-        "warnings": warnings(comparison),
+        "warnings": warnings(shown),
         "failed": [row for row in comparison.rows if row.error],
-        "headline": table(comparison, metrics),
+        "headline": table(shown, shown.headline),
+        "choice_claims": list(choice_claims(run)),
         "everything": table(comparison, comparison.measured),
         "unmeasured": comparison.unmeasured,
         "claims": claims(run, comparison),

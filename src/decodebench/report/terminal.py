@@ -8,32 +8,59 @@ from tabulate import tabulate
 from wcwidth import wcswidth
 
 from decodebench.errors import no_command, one_line
-from decodebench.report.comparison import Comparison, Metric, Row, compare
-from decodebench.report.folder import load
+from decodebench.report.claims import Claims, choice_claims
+from decodebench.report.comparison import Comparison, Metric, Row, compare, reporting
+from decodebench.report.folder import Run, load
 from decodebench.report.formats import clip, shorten, superscript
 from decodebench.report.notes import certainty, footnotes, has_intervals, warnings
-from decodebench.store import StoredChoice
 
 TERMINAL_WIDTH = 110
 LABEL_WIDTH = 36
+SHORTEST_LABEL = 16
 
 
 def terminal_table(run_dir: Path) -> str:
     """The short table of a stored run, at most 110 columns wide, with a line for each reason of a missing value."""
     run = load(run_dir)
-    return terminal_text(compare(run), run.choice)
+    return terminal_text(run, compare(run))
 
 
-def terminal_text(comparison: Comparison, choice: StoredChoice | None = None) -> str:
-    """The table of `terminal_table`, below what was chosen; columns that do not fit are dropped from the right and
-    counted below it."""
+def terminal_text(run: Run, comparison: Comparison) -> str:
+    """The table of `terminal_table`; of a run that was made to choose, what was chosen in its place."""
+    shown = reporting(comparison, run.choice)
+    if run.choice is None:
+        return _compared(shown)
+    said = [*wrap(no_command(one_line(run.choice["sentence"])), TERMINAL_WIDTH), ""]
+    if shown is comparison:
+        return "\n".join([*said, _compared(shown)])
+    failed = [_failed_line(row, LABEL_WIDTH) for row in shown.rows if row.error]
+    return "\n".join([*said, *(_claimed(table) for table in choice_claims(run)), *failed])
+
+
+def _claimed(table: Claims, width: int = LABEL_WIDTH) -> str:
+    """What was compared to choose, and what its notes say; labels get shorter until it fits."""
+    body = [
+        [shorten(label, width), *(f"{cell.text} {cell.small}".rstrip() for cell in cells)]
+        for label, cells in table.rows
+    ]
+    header = ["strategy", *table.header]
+    aligned = ["left", *("right" for _ in table.header)]
+    lines = tabulate([header, *body], tablefmt="plain", disable_numparse=True, colalign=aligned).splitlines()
+    if _width("\n".join(lines)) > TERMINAL_WIDTH and width > SHORTEST_LABEL:
+        return _claimed(table, width - 1)
+    lines.insert(1, "─" * _width("\n".join(lines)))
+    lines += [line for note in table.notes for line in wrap(note, TERMINAL_WIDTH)]
+    return "\n".join(no_command(line.rstrip()) for line in lines)
+
+
+def _compared(comparison: Comparison) -> str:
+    """The comparison; columns that do not fit are dropped from the right and counted below it."""
     metrics = list(comparison.headline)
     table = _grid(comparison, metrics)
     while len(metrics) > 1 and _width(table) > TERMINAL_WIDTH:
         metrics.pop()
         table = _grid(comparison, metrics)
-    said = [*wrap(no_command(one_line(choice["sentence"])), TERMINAL_WIDTH), ""] if choice else []
-    return "\n".join([*said, table, *(clip(line, TERMINAL_WIDTH) for line in _below(comparison, metrics))])
+    return "\n".join([table, *(clip(line, TERMINAL_WIDTH) for line in _below(comparison, metrics))])
 
 
 def _below(comparison: Comparison, metrics: Sequence[Metric]) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from decodebench.report.comparison import compare, to_frame
+from decodebench.report.comparison import compare, reporting, to_frame
 from decodebench.report.folder import load
 from decodebench.report.markdown import markdown
 from decodebench.report.page import page
@@ -28,8 +28,8 @@ def render(run_dir: Path) -> Report:
     """
     run = load(run_dir)
     comparison = compare(run)
-    plots = draw_all(comparison, run.curves, run.choice)
-    table = terminal_text(comparison, run.choice)
+    plots = draw_all(reporting(comparison, run.choice), run.curves, run.choice)
+    table = terminal_text(run, comparison)
     pages = {
         "comparison.csv": to_frame(comparison).to_csv(index=False, lineterminator="\n").encode(),
         "report.md": markdown(run, comparison, plots).encode(),

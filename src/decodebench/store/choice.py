@@ -57,6 +57,7 @@ class StoredChoice(TypedDict):
 
     sentence: str
     recommended: str
+    cell: str
     by: str
     cost: str
     contenders: list[StoredContender]

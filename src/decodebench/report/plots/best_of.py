@@ -1,10 +1,9 @@
 """What more trials would find: the expected best of N settings of each family on the prompts that chose."""
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from decodebench.report.fonts import drawable
-from decodebench.report.plots.drawing import LeftOut, Plot, finished, looks
+from decodebench.report.plots.drawing import LeftOut, Plot, beside_a_legend, finished, looks
 from decodebench.store import StoredChoice
 
 NAME, TITLE = "best_of_n", "The best of N settings"
@@ -19,7 +18,7 @@ def best_of_plot(choice: StoredChoice) -> Plot | LeftOut:
     if longest < 2:
         return LeftOut(name=NAME, title=TITLE, reason="no family has several settings")
     banded = len(families) <= MOST_BANDS
-    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    figure = beside_a_legend(len(families))
     panel = figure.subplots()
     for at, (name, family) in enumerate(families.items()):
         colour, marker = looks(at)

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from decodebench.records import CurvePoint
 from decodebench.report.comparison import Comparison, Row
-from decodebench.report.plots.drawing import INK, LeftOut, Plot, finished, looks, measured, name_of
+from decodebench.report.plots.drawing import INK, LeftOut, Plot, beside_a_legend, finished, looks, measured, name_of
 
 FEWEST_OF_PROMPTS = 0.5
 """A line ends where fewer than this share of its prompts have texts so long: what is left are other texts."""
@@ -21,7 +20,7 @@ def curve_plot(
     rows = [(at, row) for at, row in measured(comparison) if _line(row, curves, curve)]
     if not rows:
         return LeftOut(name=name, title=title, reason="no cell has a point of this curve")
-    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    figure = beside_a_legend(len(rows))
     panel = figure.subplots()
     points = [point for _, row in rows for point in _line(row, curves, curve)]
     banded = len(rows) <= 4

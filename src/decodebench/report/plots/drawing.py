@@ -118,6 +118,11 @@ def plot_style() -> Iterator[None]:
         yield
 
 
+def beside_a_legend(lines: int) -> Figure:
+    """A figure of one panel with room for a legend of so many lines beside it."""
+    return Figure(figsize=(7.6, max(4.2, 0.5 + 0.2 * lines)), layout="constrained")
+
+
 def drawn(figure: Figure) -> tuple[bytes, bytes]:
     """The figure as PNG and SVG; the same figure gives the same bytes."""
     png, svg = BytesIO(), BytesIO()

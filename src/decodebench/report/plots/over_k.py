@@ -3,12 +3,21 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from decodebench.records import CurvePoint
 from decodebench.report.comparison import Comparison
-from decodebench.report.plots.drawing import FAINT, LeftOut, Plot, failed_note, finished, looks, measured, name_of
+from decodebench.report.plots.drawing import (
+    FAINT,
+    LeftOut,
+    Plot,
+    beside_a_legend,
+    failed_note,
+    finished,
+    looks,
+    measured,
+    name_of,
+)
 
 STYLES = {"pass_at_k": ("-", "pass@k: one is right"), "majority_at_k": ("--", "majority@k: most are")}
 """The curves of the plot, how they are drawn, and what a value says where answers are right or wrong."""
@@ -31,7 +40,7 @@ def over_k_plot(comparison: Comparison, curves: Sequence[CurvePoint]) -> Plot | 
         return LeftOut(name=NAME, title=TITLE, reason="no prompt has several judged samples")
     task = comparison.find("task")
     banded = sum(bool(points[row.cell, "pass_at_k"]) for _, row in rows) <= MOST_BANDS
-    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    figure = beside_a_legend(len(rows) + len(STYLES))
     panel = figure.subplots()
     for at, row in rows:
         colour, marker = looks(at)
