@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from decodebench.models.config import ModelConfig
 from decodebench.models.loading import LoadedModel, load
+from read_once import read_once
 from tiny import ARCHS, build_tiny
 
 torch.set_num_threads(1)  # with matrices this small, threads get in each other's way: 5 times slower with 2
@@ -27,6 +28,9 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+hydra_files = pytest.fixture(scope="session", autouse=True)(read_once)
 
 
 @pytest.fixture(scope="session")
