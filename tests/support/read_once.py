@@ -21,10 +21,12 @@ def read_once() -> Iterator[None]:
 
     def load_config(self: ConfigRepository, config_path: str) -> Any:
         source = self._find_object_source(config_path, ObjectType.CONFIG)
-        if source is None or source.scheme() != "file":
+        if source is None or (source.scheme() != "file" and source.provider != "hydra"):
             return read(self, config_path)
-        stat = Path(source.path, source._normalize_file_name(config_path)).stat()
-        key = (source.provider, source.path, config_path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        key: tuple[object, ...] = (source.provider, source.path, config_path)
+        if source.scheme() == "file":  # else it lies in Hydra's own package
+            stat = Path(source.path, source._normalize_file_name(config_path)).stat()
+            key += (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if key not in known:
             known[key] = pickle.dumps(read(self, config_path))
         return pickle.loads(known[key])
