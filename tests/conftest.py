@@ -24,7 +24,7 @@ settings.load_profile("decodebench")
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: it need not be looked through again whenever a test, a model that is let go of or
-    a timed call collects garbage. That took half a second each time, of torch's and transformers' million objects.
+    a timed call collects garbage. That took half a second each time, of all that torch and transformers have made.
     """
     gc.collect()
     gc.freeze()

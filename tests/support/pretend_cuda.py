@@ -88,7 +88,7 @@ def _plain(leaf: Any) -> Any:
     return CPU if isinstance(leaf, torch.device) else leaf
 
 
-# What torch's pytrees do, for operations, whose arguments are leaves and lists of leaves: 5 times faster, where the
+# What torch's pytrees do, for operations, whose arguments are leaves and lists of leaves: far faster, where the
 # general ones took most of the time of a test.
 
 
