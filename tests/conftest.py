@@ -1,5 +1,6 @@
 """Fixtures of all tests: tiny models of five architectures, and the packaged one, loaded as users load them."""
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may reach for the hub
@@ -12,12 +13,24 @@ from hypothesis import settings
 
 from decodebench.models.config import ModelConfig
 from decodebench.models.loading import LoadedModel, load
+from read_once import read_once
 from tiny import ARCHS, build_tiny
 
 torch.set_num_threads(1)  # with matrices this small, threads get in each other's way: 5 times slower with 2
 
 settings.register_profile("decodebench", deadline=None)  # no test is a race against a clock: machines are busy
 settings.load_profile("decodebench")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: it need not be looked through again whenever a test, a model that is let go of or
+    a timed call collects garbage. That took half a second each time, of all that torch and transformers have made.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+hydra_files = pytest.fixture(scope="session", autouse=True)(read_once)
 
 
 @pytest.fixture(scope="session")

@@ -40,19 +40,25 @@ MODULES = {module_name(path): path for path in SOURCES}
 
 
 @cache
+def parsed(path: Path) -> ast.Module:
+    """A file of ours; some are asked for by every folder that reaches them."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def handed_out(module: str) -> set[str]:
     """The full names that a face imports to hand them out: one that is also a file's is the function."""
     path = PACKAGE.parent.joinpath(*module.split("."), "__init__.py")
     if not path.exists():
         return set()
-    tops = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.ImportFrom)]
+    tops = [n for n in parsed(path).body if isinstance(n, ast.ImportFrom)]
     return {f"{module}.{alias.name}" for node in tops for alias in node.names}
 
 
 def imports(path: Path) -> set[str]:
     """Full names of what a file imports, anywhere in it; of a package, the submodule where there is one."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -206,7 +212,7 @@ def _needed(folder: str) -> set[str]:
         for module, path in MODULES.items():
             if folder_of(module) != one or module in LAUNCHED:
                 continue
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for node in parsed(path).body:
                 if isinstance(node, ast.Import):
                     found.update(alias.name.split(".")[0] for alias in node.names)
                 elif isinstance(node, ast.ImportFrom):
@@ -223,8 +229,6 @@ LAUNCHED = {"decodebench.commands.launch", "decodebench.commands.overrides", "de
 def test_plugins_import_decodebench_only_inside_functions() -> None:
     """Hydra imports every plugin at each start, `--help` included."""
     for path in PLUGINS.rglob("*.py"):
-        tops = [
-            n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.Import | ast.ImportFrom)
-        ]
+        tops = [n for n in parsed(path).body if isinstance(n, ast.Import | ast.ImportFrom)]
         names = {alias.name if isinstance(n, ast.Import) else str(n.module) for n in tops for alias in n.names}
         assert {name for name in names if name.split(".")[0] in ("decodebench", "torch", "transformers")} == set(), path

@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import logging
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,35 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def run(script: str, *arguments: str) -> str:
+    """A benchmark in a process of its own, as a user starts it; returns what it printed."""
     command = [sys.executable, str(BENCHMARKS / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
 
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """The same in this process, which has imported torch and transformers already."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))  # as Python does for a script
+
+    def run_here(script: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    threads, quiet = torch.get_num_threads(), logging.root.manager.disable
+    yield run_here
+    torch.set_num_threads(threads)
+    logging.disable(quiet)
+
+
 @pytest.mark.parametrize("loop", [True, False])
-def test_sweep(tmp_path: Path, loop: bool) -> None:
+def test_sweep(tmp_path: Path, loop: bool, run_here: Callable[..., str]) -> None:
     figures = tmp_path / "figures.json"
     flags = [] if loop else ["--no-loop"]
-    out = run(
+    start = run if loop else run_here
+    out = start(
         "sweep.py", "--random", "tiny", "--quick", "--dtype", "float32", "--rounds", "2", "--json", str(figures), *flags
     )
     read = json.loads(figures.read_text())
@@ -45,10 +65,10 @@ def test_sweep(tmp_path: Path, loop: bool) -> None:
     assert "measured / floor" in out
 
 
-def test_growth(tmp_path: Path) -> None:
+def test_growth(tmp_path: Path, run_here: Callable[..., str]) -> None:
     figures = tmp_path / "figures.json"
     arguments = ["--random", "tiny", "--dtype", "float32", "--repeats", "1", "--most", "8", "--json", str(figures)]
-    run("growth.py", *arguments, "--plot", str(tmp_path / "growth.png"))
+    run_here("growth.py", *arguments, "--plot", str(tmp_path / "growth.png"))
     read = json.loads(figures.read_text())
     assert read["strategies"]["x"] == [1, 2, 4, 8]
     assert all(len(series["seconds"]) == len(series["x"]) for series in read.values())
@@ -79,16 +99,16 @@ def test_launches() -> None:
     assert operations["greedy"] < operations["top_k=50"] < operations["typical=0.95"] < operations["the whole step"]
 
 
-def test_scoring() -> None:
-    printed = run("scoring.py", "--quick", "--references")
+def test_scoring(run_here: Callable[..., str]) -> None:
+    printed = run_here("scoring.py", "--quick", "--references")
     assert "24 texts of 50 tokens: " in printed
 
 
-def test_architectures() -> None:
+def test_architectures(run_here: Callable[..., str]) -> None:
     """Of two architectures: the exit that Granite has, the cells that Gemma 3n refuses."""
-    printed = run("architectures.py", "--quick", "--only", "Gr").splitlines()
+    printed = run_here("architectures.py", "--quick", "--only", "Gr").splitlines()
     assert "| Granite | 5 | none | 3 of 3 | yes |" in printed
-    printed = run("architectures.py", "--quick", "--only", "Gemma 3n").splitlines()
+    printed = run_here("architectures.py", "--quick", "--only", "Gemma 3n").splitlines()
     assert "| Gemma 3n | 2 | contrastive_search, contrastive_decoding, dola | 3 of 3 | no |" in printed
     assert printed[-1].startswith("- Gemma 3n: model type gemma3n_text gives hidden states of shape [2, 2,")
 

@@ -19,7 +19,7 @@ from decodebench.regression import check, check_text, make_baseline, read_baseli
 from decodebench.report import render
 from decodebench.scoring import score_run
 from decodebench.store import read_manifest, read_records, write_records
-from launches import node_of
+from launches import node_of, without_plots
 from sample_run import unscored
 
 TABLES = {
@@ -96,7 +96,7 @@ def commands(run: Path) -> Iterator[Callable[[], object]]:
 @pytest.fixture
 def run(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, and no plots, which take most of the time."""
-    monkeypatch.setattr("decodebench.report.writing.draw_all", lambda *_: [])
+    without_plots(monkeypatch)
     shutil.copy(whole.with_name("baseline"), tmp_path / "baseline")
     return shutil.copytree(whole, tmp_path / "run")
 

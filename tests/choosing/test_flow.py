@@ -8,7 +8,7 @@ import pytest
 
 from decodebench.choosing import choose_stored, configured, flow
 from decodebench.models.loading import release
-from launches import launch, manifest, one_thread, texts
+from launches import launch, manifest, one_thread, texts, without_plots
 from tiny import build_tiny
 
 MODEL = ("model=local", "model.path=model", "prompts=file", "prompts.path=prompts.jsonl")
@@ -58,7 +58,8 @@ def test_a_choice_from_its_families_to_the_report(monkeypatch: pytest.MonkeyPatc
     assert page.index('<p class="choice">') < page.index('id="comparison"')
     assert "## Choice by diversity" in Path("results/x/report.md").read_text(encoding="utf-8")
 
-    # Stopped after the first half, it goes on to the same end.
+    # Stopped after the first half, it goes on to the same end. (Its plots were drawn above.)
+    without_plots(monkeypatch)
     whole = flow._execute
     with monkeypatch.context() as patched:
         patched.setattr(flow, "_execute", lambda jobs, *rest: whole(jobs, *rest) if len(jobs) == 3 else stop())
@@ -71,6 +72,7 @@ def test_a_choice_from_its_families_to_the_report(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("here")
 def test_a_race_decodes_less_and_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_plots(monkeypatch)
     prompts = [{"id": f"p{n}", "text": f"the cat {n} sat on mat {n * 7}"} for n in range(80)]
     Path("prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
     # where one token is kept, the three samples of a prompt are equal
@@ -105,7 +107,8 @@ def stop() -> Any:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_choice_among_the_strategies_of_a_run(tmp_path: Path) -> None:
+def test_a_choice_among_the_strategies_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_plots(monkeypatch)
     run = (*MODEL, "latency=skip", "strategy.max_new_tokens=12", "name=r", "task=contains")
     assert launch("-m", "strategy=greedy,top_k", *run).code == 0
     done = launch("choose", "results/r", "--by", "diversity", "--cost", "computed_tokens", "--export", "winner")

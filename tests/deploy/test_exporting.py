@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,19 @@ from tiny import EOS_ID, PAD_ID
 OWN = ["strategy=greedy", "++strategy.name=third", "strategy._target_=own_strategies.EveryThirdSecond"]
 
 threads = pytest.fixture(autouse=True, scope="module")(one_thread)
+
+
+_shipped: list[Path] = []
+
+
+@pytest.fixture
+def everything(good: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The run x of the whole catalogue on one prompt, decoded once: each test has a copy."""
+    if not _shipped:
+        assert launch("-m", *good, "strategy=glob(*)", "prompts.ids=[en]").code == 0
+        _shipped.append(Path(shutil.copytree("results/x", tmp_path_factory.mktemp("shipped") / "x")))
+    else:
+        shutil.copytree(_shipped[0], "results/x")
 
 
 @pytest.fixture(autouse=True)
@@ -148,11 +162,11 @@ def test_shipped_strategies_that_transformers_lacks(
         assert paste(code, prompt["text"], **LEAKS) == stored(prompt["id"], name)
 
 
-def test_the_whole_catalogue_exports(good: list[str], paste: Callable[..., list[list[int]]]) -> None:
+@pytest.mark.usefixtures("everything")
+def test_the_whole_catalogue_exports(paste: Callable[..., list[list[int]]]) -> None:
     """Every strategy as it comes: what does not draw and our own engine's token for token; what transformers draws
     gives as many texts (test_a_sampler_gives_the_stored_distribution has the rest)."""
     strategies = catalogue()
-    assert launch("-m", *good, "strategy=glob(*)", "prompts.ids=[en]").code == 0
     shipped = {cell["strategy"] for cell in manifest()["cells"]}
     assert shipped == set(strategies)
     for name in sorted(shipped):
@@ -164,9 +178,9 @@ def test_the_whole_catalogue_exports(good: list[str], paste: Callable[..., list[
             assert len(new) == len(kept), name
 
 
-def test_every_exported_file_passes_transformers_strict_validation(good: list[str]) -> None:
+@pytest.mark.usefixtures("everything")
+def test_every_exported_file_passes_transformers_strict_validation() -> None:
     """top_k=0, which is off, is an issue to it where nothing samples."""
-    assert launch("-m", *good, "strategy=glob(*)", "prompts.ids=[en]").code == 0
     files = 0
     for cell in manifest()["cells"]:
         done = launch("export", "results/x", cell["id"], "-o", cell["id"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM, GenerationConfig
 
-from decodebench.engine import Forward, choose_rows
+from decodebench.engine import Forward, Request, choose_rows
 from decodebench.engine.cache import PackedCache
 from decodebench.models.loading import LoadedModel
 from decodebench.models.properties import vocabulary
@@ -109,15 +109,40 @@ def test_alibi_positions_survive_the_left_padding():
 # --- the same request, the same tokens ------------------------------------------------------------------------------
 
 
+def requests_together(loaded: LoadedModel) -> list[Request]:
+    """Every strategy on three prompts, in two halves: those of EVERY_STRATEGY and then those of SEARCHES."""
+    rules: dict[str, Any] = {"limit": 10, "eos_ids": EOS_IDS, "seed": 3}
+    prompts = ids_of(loaded, "ko", "en", "short")
+    return requests_of(EVERY_STRATEGY, prompts, **rules) + requests_of(
+        {f"search {name}": search for name, search in SEARCHES.items()}, prompts, **rules
+    )
+
+
+_together: dict[str, Run] = {}
+
+
+@pytest.fixture
+def together(tiny: LoadedModel) -> Run:
+    """All of these requests in one batch, decoded once for all tests of an architecture."""
+    if tiny.name not in _together:
+        _together[tiny.name] = run(tiny.model, requests_together(tiny), forward=forward_of(tiny))
+    return _together[tiny.name]
+
+
 @pytest.mark.parametrize("max_rows", [1, 7])
-def test_the_batch_changes_nothing(tiny, max_rows):
-    """All strategies in one batch, and in narrow ones in another order; 1 row: every request is alone."""
-    requests = requests_of(EVERY_STRATEGY, ids_of(tiny, "ko", "en", "short"), limit=10, eos_ids=EOS_IDS, seed=3)
-    together = run(tiny.model, requests, forward=forward_of(tiny))
+def test_the_batch_changes_nothing(tiny, together, max_rows):
+    """All strategies in one batch, and in narrow ones in another order; 1 row: every request is alone, and each
+    strategy has one prompt, they take turns."""
+    requests = requests_together(tiny)
     assert together.failures == {}
     assert len(together.outcomes) == sum(request.strategy.returns for request in requests)
-    shuffled = random.Random(max_rows).sample(requests, len(requests))
-    assert run(tiny.model, shuffled, forward=forward_of(tiny), max_rows=max_rows).tokens == together.tokens
+    turns = {(cell, ("ko", "en", "short")[turn % 3]) for turn, cell in enumerate(EVERY_STRATEGY)}
+    narrow = [r for r in requests if ((r.cell, r.prompt_id) in turns if max_rows == 1 else r.cell in EVERY_STRATEGY)]
+    assert {request.cell for request in narrow} == {*EVERY_STRATEGY}
+    shuffled = random.Random(max_rows).sample(narrow, len(narrow))
+    done = run(tiny.model, shuffled, forward=forward_of(tiny), max_rows=max_rows)
+    assert len(done.tokens) == sum(request.strategy.returns for request in narrow)
+    assert done.tokens == {key: together.tokens[key] for key in done.tokens}
 
 
 def test_alone_on_fresh_rows(tiny_models):
@@ -167,12 +192,10 @@ def teacher_forced(model: Any, prompt: tuple[int, ...], tokens: tuple[int, ...])
     return torch.log_softmax(logits, -1).gather(1, torch.tensor(tokens)[:, None]).squeeze(1).tolist()
 
 
-def test_logprobs_are_those_of_the_raw_model(tiny):
+def test_logprobs_are_those_of_the_raw_model(tiny, together):
     """Before temperature, truncation and penalties; of every returned text, the tail ranks of beams too."""
-    requests = requests_of(EVERY_STRATEGY | SEARCHES, ids_of(tiny, "ko", "en", "short"), limit=LIMIT, eos_ids=EOS_IDS)
-    done = run(tiny.model, requests, forward=forward_of(tiny))
-    assert done.failures == {}
-    for key, outcome in done.outcomes.items():
+    assert together.failures == {}
+    for key, outcome in together.outcomes.items():
         expected = teacher_forced(tiny.model, outcome.request.prompt_ids, outcome.token_ids)
         assert list(outcome.token_logprobs) == pytest.approx(expected, rel=1e-4, abs=1e-4), key
         perplexity = math.exp(-sum(outcome.token_logprobs) / len(expected))
@@ -185,7 +208,7 @@ def test_logprobs_are_those_of_the_raw_model(tiny):
 def test_a_prompt_is_prefilled_once_and_rows_are_shared(tiny_models):
     loaded = tiny_models["llama"]
     prompts = ids_of(loaded)
-    requests = requests_of(EVERY_STRATEGY, prompts, limit=10, eos_ids=EOS_IDS)
+    requests = requests_of(EVERY_STRATEGY, prompts, limit=5, eos_ids=EOS_IDS)
     starts = {start for r in requests for start in r.strategy.row_prompts(r.prompt_ids, r.facts)}
     assert starts == {*prompts.values(), *(ids[-1:] for ids in prompts.values())}  # the latter guidance's companions
     for max_rows in (2, 128):

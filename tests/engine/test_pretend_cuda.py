@@ -129,9 +129,11 @@ def test_on_a_cpu_questions_are_answered_at_once() -> None:
 @pytest.mark.parametrize("arch", ["gptj", "gemma3"])
 def test_every_strategy_writes_what_it_writes_on_a_cpu(gpu, monkeypatch, models, arch) -> None:
     """Rotary tables on the device, sliding windows; captured steps below have what llama does."""
-    here = decoded(models[arch], EVERY_STRATEGY, forward=FORWARD)
+    prompts = {name: PROMPT_IDS[name] for name in ("ko", "ko_long")}
+    requests = requests_of(EVERY_STRATEGY, prompts, limit=LIMIT, eos_ids=(1,))
+    here = run(models[arch], requests, forward=FORWARD)
     steps = Steps(gpu, monkeypatch)
-    there = decoded(gpu.put(build(arch)), EVERY_STRATEGY, CUDA, forward=FORWARD)
+    there = run(gpu.put(build(arch)), requests, device=CUDA, forward=FORWARD)
     assert here.failures == there.failures == {}
     assert there.tokens == here.tokens
     assert len(steps.waits) >= LIMIT
@@ -228,7 +230,7 @@ def test_captured_steps_write_the_same(gpu, monkeypatch, models, arch) -> None:
 def test_captured_steps_survive_a_cache_that_moves(gpu, models) -> None:
     """Buffers grow in rows and in columns: graphs that write to the old ones must not be used again."""
     strategies: dict[str, Strategy] = {"all": Temperature(num_return_sequences=9)}
-    requests = requests_of(strategies, {"a": (5, 9, 2)}, limit=120)
+    requests = requests_of(strategies, {"a": (5, 9, 2)}, limit=80)
     here = run(models["llama"], requests)
     model = gpu.put(build("llama"))
     there = run(model, requests, forward=choose_rows(model, CUDA, 400), device=CUDA)
@@ -276,7 +278,7 @@ def failing_capture(fault: Exception) -> Any:
 
 @pytest.mark.parametrize("fault", [RuntimeError("no"), torch.OutOfMemoryError("full")])
 def test_a_capture_that_fails_in_the_middle_changes_no_text(gpu, monkeypatch, models, fault) -> None:
-    requests = requests_of({"all": Temperature(num_return_sequences=3)}, {"a": (5, 9, 2)}, limit=80)
+    requests = requests_of({"all": Temperature(num_return_sequences=3)}, {"a": (5, 9, 2)}, limit=12)
     here = run(models["llama"], requests)
     model = gpu.put(build("llama"))
     forward = choose_rows(model, CUDA, 400)

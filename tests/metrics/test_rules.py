@@ -12,7 +12,7 @@ from decodebench.metrics.options import MetricsConfig
 from decodebench.models.loading import release
 from decodebench.records import Generation
 from decodebench.strategies import ConstrainedBeam, Greedy
-from launches import launch, manifest, one_thread, texts
+from launches import launch, manifest, one_thread, texts, without_plots
 from metrics_data import generation
 from tiny import build_model, build_tiny, build_tokenizer
 
@@ -85,6 +85,7 @@ def test_an_empty_entry_is_named(make: Any, key: str, value: Any) -> None:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
+    without_plots(monkeypatch)
     prompts = [
         {"id": str(n), "text": text} for n, text in enumerate(("오늘은 비가", "고양이는", "우리는 주말", "할머니"))
     ]

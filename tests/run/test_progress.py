@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from decodebench.models.loading import release
-from launches import launch, manifest, one_thread
+from launches import launch, manifest, one_thread, without_plots
 from tiny import build_tiny
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
+    without_plots(monkeypatch)
     build_tiny("llama", tmp_path / "model")
     prompts = [{"id": "plain", "text": "오늘은 비가"}, {"id": "pasted", "text": "<bos>The old boat"}]
     lines = "".join(json.dumps(prompt, ensure_ascii=False) + "\n" for prompt in prompts)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal, localcontext
+from functools import cache
 from itertools import permutations
 from typing import Any
 
@@ -50,6 +51,7 @@ def tree(limit: int, temperature: float = 1.0) -> dict[Text, float]:
     return found
 
 
+@cache  # two tests look at the same draws
 def decoded(strategy: StochasticBeam | Temperature, limit: int, count: int = DRAWS) -> Run:
     (request,) = requests_of({"x": strategy}, {"p": (START,)}, limit=limit, eos_ids=(END,))[:1]
     done = run(MODEL, [replace(request, sample=n) for n in range(count)], forward=WHOLE, max_rows=8192)

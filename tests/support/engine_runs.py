@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -200,7 +201,7 @@ class Run:
     failures: dict[str, str] = field(default_factory=dict)
     steps: list[tuple[int, int]] = field(default_factory=list)
 
-    @property
+    @cached_property  # tests ask for it once for each of thousands of draws
     def tokens(self) -> dict[Key, tuple[int, ...]]:
         return {k: outcome.token_ids for k, outcome in self.outcomes.items()}
 

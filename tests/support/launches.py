@@ -93,6 +93,11 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("decodebench.report.render", lambda run_dir: Report(table="", html=run_dir / "report.html"))
 
 
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the report without its plots, which take most of its time."""
+    monkeypatch.setattr("decodebench.report.writing.draw_all", lambda *_: [])
+
+
 def manifest(name: str = "x") -> dict[str, Any]:
     """The manifest of results/<name>."""
     found: dict[str, Any] = json.loads(Path("results", name, "manifest.json").read_text(encoding="utf-8"))
