@@ -28,7 +28,7 @@ from decodebench.stats import Array
 
 FAMILIES, TRIALS, SAMPLES = 5, 6, 3
 WORTH = 0.5
-PROMPTS = (40, 128, 256)
+PROMPTS = (128, 40, 256)
 BETTER = (0.05, 0.1, 0.2)
 SPREADS = (0.2, 0.4, 0.6)
 RACED = (128,)
@@ -210,12 +210,11 @@ HEADS = {
 }
 
 
-def table(found: Mapping[str, Mapping[str, Tally]]) -> None:
-    """Print a line for each row as it comes."""
-    names = next(iter(found.values()))
-    print(f"{'':40}" + "".join(f"{HEADS[name]:>20}" for name in names))
-    for label, tallies in found.items():
-        print(f"{label:40}" + "".join(f"{tally!s:>20}" for tally in tallies.values()))
+def tell(label: str, tallies: Mapping[str, Tally]) -> None:
+    """Print a row as soon as it is known."""
+    print(
+        f"{label}: " + "; ".join(f"{HEADS[name]} {str(tally).strip()}" for name, tally in tallies.items()), flush=True
+    )
 
 
 def main() -> None:
@@ -227,19 +226,17 @@ def main() -> None:
     options = parser.parse_args()
     repetitions = 20 if options.quick else options.repetitions
     first = slice(1 if options.quick else None)
+    print(f"{FAMILIES} families x {TRIALS} settings, {SAMPLES} samples, {repetitions} repetitions; points, percent")
+    found: dict[str, dict[str, Tally]] = {}
     with ProcessPoolExecutor(options.jobs) as pool:
-        chosen, raced = (
-            {label: pool.submit(each, *given, repetitions) for label, given in todo.items()}
-            for each, todo in ((simulate, choices(PROMPTS[first])), (race, races(RACED[first])))
-        )
-        print(f"{FAMILIES} families x {TRIALS} settings, {SAMPLES} samples, {repetitions} repetitions; points, percent")
-        tables = [{label: done.result() for label, done in each.items()} for each in (chosen, raced)]
-    for found in tables:
-        table(found)
+        todo = [(race, races(RACED[first])), (simulate, choices(PROMPTS[first]))]
+        rows = {label: pool.submit(each, *given, repetitions) for each, of in todo for label, given in of.items()}
+        for label, row in rows.items():
+            found[label] = row.result()
+            tell(label, found[label])
     if options.json:
         figures = {
             label: {name: {"mean": tally.mean, "error": tally.error} for name, tally in tallies.items()}
-            for found in tables
             for label, tallies in found.items()
         }
         options.json.write_text(json.dumps(figures, indent=2))

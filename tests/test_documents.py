@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from decodebench.__main__ import main
+from decodebench.errors import DecodebenchError
 from decodebench.plan.cells import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -29,11 +30,23 @@ def commands(name: str) -> list[str]:
 SHOWN = [(name, one) for name in ("README.md", "docs/performance.md", "docs/data.md") for one in commands(name)]
 
 
+class ChosenError(DecodebenchError):
+    """Ends a choice behind the plan of its first half."""
+
+    exit_code = 77
+
+
 @pytest.fixture
 def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that would have been executed; in a folder with the prompts and the questions of the README."""
     planned: list[Plan] = []
-    monkeypatch.setattr("decodebench.choosing.flow.execute", lambda plan, **_: planned.append(plan))
+
+    def execute(plan: Plan, **_: object) -> None:
+        planned.append(plan)
+        if plan.jobs[0].cell.config["choose"]["families"]:
+            raise ChosenError("what comes next is chosen by what was decoded")
+
+    monkeypatch.setattr("decodebench.choosing.flow.execute", execute)
     monkeypatch.setattr("decodebench.models.packaged.check_available", lambda: None)
     monkeypatch.chdir(tmp_path)
     for name, start in (("prompts.jsonl", r"\{"), ("questions.csv", "text;reference")):
@@ -47,7 +60,7 @@ def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 def test_every_command_shown_is_accepted(document: str, command: str, plans: list[Plan], tmp_path: Path) -> None:
     if "prompts=hub" in command:
         pytest.skip("reads the hub")
-    assert main(shlex.split(command)) == 0
+    assert main(shlex.split(command)) == (ChosenError.exit_code if "experiment=choose" in command else 0)
     assert plans
     there = sorted(path.name for path in tmp_path.iterdir())
     assert there == ["prompts.jsonl", "questions.csv"], "Hydra must write nothing"
