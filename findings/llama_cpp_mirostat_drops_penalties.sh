@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # llama.cpp (xllamacpp 2026.10.11549): with mirostat a request's penalties do nothing, and nobody says so.
 #
-# mirostat 2 takes the place of the whole chain of samplers but the temperature: not only of the truncations (top_k, top_p,
-# ...), as its documentation has it, but of repeat_penalty, presence_penalty, frequency_penalty and DRY, too. logit_bias
-# still acts.
+# mirostat 2 takes the place of the whole chain of samplers but the temperature: not only of the truncations (top_k,
+# top_p, ...), as its documentation has it, but of repeat_penalty, presence_penalty, frequency_penalty and DRY, too.
+# logit_bias still acts.
 #
 # Seen, next-token probabilities A .40 B .30 C .15 D .10 E .05, prompt A B C A B:
 #   repeat_penalty 1.5 or DRY 0.8 without mirostat:      other probabilities
 #   both, presence and frequency with mirostat, tau 3.0: A .40 B .30 C .15 D .10 E .05, as with mirostat alone
 #
-# Run: bash findings/llama_cpp_mirostat_drops_penalties.sh    (needs Python 3.11+ and the package index; leaves nothing)
+# Run: bash findings/llama_cpp_mirostat_drops_penalties.sh
+# (needs Python 3.11+ and the package index; leaves nothing)
 # Exit code 0: still so. 1: it has changed.
 set -euo pipefail
 folder=$(mktemp -d)

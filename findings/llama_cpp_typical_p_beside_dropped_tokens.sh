@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # llama.cpp (xllamacpp 2026.10.11549): typical_p behind a token that was dropped keeps another set.
 #
-# top_n_sigma, logit_bias [[id, false]] and ignore_eos drop a token by setting its logit to minus infinity and leave it in
-# the list. typical_p then adds p log p of it to the entropy, 0 times minus infinity, which is not a number, and sorts by
-# distances that are none. What is kept depends on how many tokens there are. With min_p or top_p between the two, which
-# take such tokens out, it is right again. A dynamic temperature has the same cause with another effect: its largest
-# possible entropy counts the tokens that are gone, so that the temperature is too low.
+# top_n_sigma, logit_bias [[id, false]] and ignore_eos drop a token by setting its logit to minus infinity, and leave it
+# in the list. typical_p then adds p log p of it to the entropy, 0 times minus infinity, which is not a number, and sorts
+# by distances that are none. What is kept depends on how many tokens there are. With min_p or top_p between the two,
+# which take such tokens out, it is right again. A dynamic temperature has the same cause with another effect: its
+# largest possible entropy counts the tokens that are gone, so that the temperature is too low.
 #
 # Seen, next-token probabilities A .40 B .30 C .15 D .10 E .05:
 #   typical_p 0.65 alone, or behind top_n_sigma and min_p:  A .571 B .429
 #   behind top_n_sigma, which drops E and what is below it: A .615 C .231 D .154, without the second likeliest
 #   with ignore_eos, or another forbidden token:            A .571 C .214 D .143 E .071
 #
-# Run: bash findings/llama_cpp_typical_p_beside_dropped_tokens.sh    (needs Python 3.11+ and the package index; leaves nothing)
+# Run: bash findings/llama_cpp_typical_p_beside_dropped_tokens.sh
+# (needs Python 3.11+ and the package index; leaves nothing)
 # Exit code 0: still so. 1: it has changed.
 set -euo pipefail
 folder=$(mktemp -d)
