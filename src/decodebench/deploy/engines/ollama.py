@@ -6,18 +6,20 @@ from typing import Any
 
 from decodebench.deploy.engines.table import Engine, Row, never, only
 
+_CONTEXT = 4096
+"""Tokens of a prompt with its text; what is longer loses its beginning without a word."""
 _OFF = {
     "temperature": 1.0,
     "top_k": 0,
     "top_p": 1.0,
     "min_p": 0.0,
-    "typical_p": 1.0,
     "repeat_penalty": 1.0,
     "repeat_last_n": 0,
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
-    "seed": 0,
+    "seed": -1,  # any other number, 0 as well, gives every request the same text
     "num_predict": -1,
+    "num_ctx": _CONTEXT,
     "stop": [],
 }
 
@@ -26,7 +28,7 @@ def _modelfile(settings: Mapping[str, Any]) -> Mapping[str, str]:
     lines = ["FROM ./MODEL.gguf"]
     for key, value in settings.items():
         for one in value if isinstance(value, list) else [value]:
-            told = '"' + one.replace('"', '\\"') + '"' if isinstance(one, str) else one
+            told = f'"""{one}"""' if isinstance(one, str) else one  # it knows no escapes: a " ends what begins with one
             lines.append(f"PARAMETER {key} {told}")
     return {"Modelfile": "\n".join(lines) + "\n"}
 
@@ -53,7 +55,7 @@ ENGINE = Engine(
         ),
         "presence_penalty": Row(target="presence_penalty", refuses=never("the prompt is counted too")),
         "frequency_penalty": Row(target="frequency_penalty", refuses=never("the prompt is counted too")),
-        "max_new_tokens": Row(target="num_predict"),
+        "max_new_tokens": Row(target="num_predict", also=lambda asked: {"num_ctx": max(_CONTEXT, asked.longest)}),
         "stop": Row(target="stop", value=lambda value, _: list(value)),
         "eos": Row(target=None, refuses=only("model", why="a text ends at the model's end tokens")),
     },
@@ -63,5 +65,8 @@ ENGINE = Engine(
     },
     usage=_usage,
     files=_modelfile,
-    notes=("repeat_penalty was 1.1 where nothing was said until August 2026, 1.0 since.",),
+    notes=(
+        "repeat_penalty was 1.1 where nothing was said until August 2026, 1.0 since; its Go runner did not read it in "
+        "April 2026 (issue 15783).",
+    ),
 )
