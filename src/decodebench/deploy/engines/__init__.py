@@ -4,7 +4,7 @@ every field set, and a line for each number: exact, rewritten by a rule, or not 
 `asked` is what a strategy asks, `table` how a table of rows becomes a translation; one file for each engine has its
 table: `ctranslate2`, `llama_cpp`, `mlx_lm`, `ollama`, `onnxruntime_genai`, `openai`, `openvino_genai`, `vllm`
 (docs/engines.md). Transformers takes a GenerationConfig (`deploy.generate`). `running` runs a real engine with such
-settings, through its script in `drivers`.
+settings, through its script in `drivers`. `mlx_lm_sampler` is what mlx-lm gets as sampler.py.
 """
 
 from decodebench.deploy.engines import (
