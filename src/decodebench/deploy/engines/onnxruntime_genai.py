@@ -59,7 +59,11 @@ ENGINE = Engine(
         "length_penalty": Row(
             target="length_penalty", refuses=only(0.0, why="the prompt is part of the length there; 0.0 is the same")
         ),
-        "early_stopping": Row(target="early_stopping", refuses=only(True, False, why="it has true and false")),
+        "early_stopping": Row(
+            target="early_stopping",
+            value=lambda value, _: value is True,
+            rule="with length_penalty 0, which is the only one here, never and false are the same",
+        ),
         "eos": Row(target=None, refuses=only("model", why="end tokens stand in genai_config.json")),
     },
     lacks=lacking(
