@@ -81,19 +81,14 @@ def test_texts_are_ours_token_for_token(engine: Held, row: str, strategy: Strate
     assert texts == [engine.ours("random", strategy, prompt) for prompt in PROMPTS]
 
 
-EDITED_SEARCHES = [
-    {"no_repeat_ngram_size": 2},
-    {"min_new_tokens": 3},
-    {"repetition_penalty": 1.5},
-]
-
-
-@pytest.mark.parametrize("numbers", EDITED_SEARCHES)
-def test_a_search_with_edited_scores(engine: Held, numbers: dict[str, Any]) -> None:
-    strategy = beam(**numbers, max_new_tokens=6)
-    told = {**engine.translated(strategy).settings}
-    same = engine.raw("random", told, PROMPTS, 4) == [engine.ours("random", strategy, prompt) for prompt in PROMPTS]
-    print(numbers, same, engine.refused(strategy))
+@pytest.mark.parametrize(
+    ("name", "number"), [("no_repeat_ngram_size", 2), ("repetition_penalty", 1.5), ("min_new_tokens", 3)]
+)
+def test_a_search_with_edited_scores_differs(engine: Held, name: str, number: float) -> None:
+    strategy = beam(**{name: number}, max_new_tokens=8)
+    assert engine.refused(strategy) == {name}
+    told = {**engine.translated(strategy).settings, name.replace("min_new_tokens", "min_length"): number}
+    assert engine.raw("random", told, PROMPTS, 4) != [engine.ours("random", strategy, prompt) for prompt in PROMPTS]
 
 
 def test_no_text_ends_before_its_least_length(engine: Held) -> None:

@@ -99,6 +99,16 @@ SAME_TEXTS = [
 ]
 
 
+@pytest.mark.parametrize("stop", [True, False, "never"])
+@pytest.mark.parametrize("length_penalty", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize("size", [0, 3])
+def test_searches_are_ours_on_a_random_model(engine: Held, stop: Any, length_penalty: float, size: int) -> None:
+    prompts = ["A", "ZB", "FC", "GABD", "HHHHHHHHE"]
+    strategy = beam(early_stopping=stop, length_penalty=length_penalty, no_repeat_ngram_size=size)
+    texts = engine.texts("random", strategy, prompts, draws=4)
+    assert texts == [engine.ours("random", strategy, prompt) for prompt in prompts]
+
+
 @pytest.mark.parametrize(("row", "strategy", "prompts"), SAME_TEXTS)
 def test_texts_are_ours_token_for_token(engine: Held, row: str, strategy: Strategy, prompts: list[str]) -> None:
     texts = engine.texts("bigram", strategy, prompts, draws=strategy.returns)
