@@ -34,19 +34,34 @@ def _seen(_: Any, asked: Asked) -> str | None:
     return None
 
 
-def _patience(value: Any, _: Asked) -> float:
-    return 1.0 if value is True else 2.0
+def _patience(value: Any, asked: Asked) -> float:
+    """A step finishes at most as many texts as there are beams."""
+    return 1.0 if value is True else float(asked.longest)
+
+
+def _stops_elsewhere(value: Any, asked: Asked) -> str | None:
+    never = value == "never" or getattr(asked.strategy, "length_penalty", 1.0) <= 0
+    return None if value is True or never else "it stops at a number of finished texts, whatever the others could reach"
 
 
 def _usage(settings: Mapping[str, Any]) -> Sequence[str]:
-    return (
+    before = [
         "import json, ctranslate2",
         "ctranslate2.set_random_seed(SEED)                # counts for generators that are made after it",
         "generator = ctranslate2.Generator(MODEL)",
-        'out = generator.generate_batch(prompts, **json.load(open("settings.json")))   # prompts are lists of tokens',
+        'settings = json.load(open("settings.json"))',
+    ]
+    if not settings["include_prompt_in_result"]:
+        return (*before, "out = generator.generate_batch(prompts, **settings)   # prompts are lists of tokens")
+    return (
+        *before,
+        'for name in ("max_length", "min_length"):         # the prompt is counted, but for its first token',
+        "    if settings[name]: settings[name] += len(prompt) - 1",
+        "out = generator.generate_batch([prompt], **settings)   # a prompt is a list of tokens",
     )
 
 
+_BEHIND_THE_PROMPT = "where include_prompt_in_result is True, the lines add the tokens of the prompt"
 _WITH_PROMPT = "include_prompt_in_result is True, so that the prompt is counted; its first token is not: begin with BOS"
 
 ENGINE = Engine(
@@ -76,26 +91,28 @@ ENGINE = Engine(
             refuses=_seen,
             also=lambda _: {"include_prompt_in_result": True},
         ),
-        "max_new_tokens": Row(
-            target="max_length",
+        "max_new_tokens": Row(target="max_length", rule=_BEHIND_THE_PROMPT),
+        "min_new_tokens": Row(
+            target="min_length",
+            rule=_BEHIND_THE_PROMPT,
             refuses=lambda _, asked: (
-                "with include_prompt_in_result=True the prompt is part of max_length, another number for each prompt"
-                if {"repetition_penalty", "no_repeat_ngram_size"} & set(asked.numbers) and asked.kind != "search"
-                else None
+                "its beam search makes the others likelier where it forbids the end" if asked.kind == "search" else None
             ),
         ),
-        "min_new_tokens": Row(target="min_length"),
         "num_beams": Row(target="beam_size"),
         "length_penalty": Row(target="length_penalty"),
         "early_stopping": Row(
             target="patience",
             value=_patience,
-            rule="patience 1 stops with as many texts as beams, 2 goes on",
-            refuses=only(True, False, why="it stops at a number of finished texts"),
+            rule="patience 1 stops with as many texts as beams; as large as here it never stops",
+            refuses=_stops_elsewhere,
         ),
         "eos": Row(target=None, refuses=only("model", why="end tokens are given as texts (end_token)")),
     },
     lacks={"max_total_tokens": "max_length counts new tokens where prompts are left out", "stop": "it stops at tokens"},
     usage=_usage,
-    notes=("top_k keeps exactly k where tokens tie.",),
+    notes=(
+        "top_k keeps exactly k where tokens tie.",
+        "Several sampled texts of a prompt come with the likeliest first: the first of them is no draw.",
+    ),
 )

@@ -4,6 +4,7 @@ transformers does. Lengths count the prompt."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from decodebench.deploy.engines.asked import Asked
 from decodebench.deploy.engines.table import Engine, Row, lacking, only
 
 _OFF = {
@@ -21,6 +22,14 @@ _OFF = {
     "max_length": 2048,
     "random_seed": -1,
 }
+
+
+def _before_softmax(_: Any, asked: Asked) -> str | None:
+    if asked.kind == "search":
+        return "its beam search edits logits, not log-probs, so that all other tokens become likelier"
+    return None
+
+
 _BEHIND_THE_PROMPT = "the tokens of the prompt are added when it is known: the lines do it"
 
 
@@ -51,15 +60,19 @@ ENGINE = Engine(
         "temperature": Row(target="temperature"),
         "top_k": Row(target="top_k"),
         "top_p": Row(target="top_p"),
-        "repetition_penalty": Row(target="repetition_penalty"),
-        "no_repeat_ngram_size": Row(target="no_repeat_ngram_size"),
+        "repetition_penalty": Row(target="repetition_penalty", refuses=_before_softmax),
+        "no_repeat_ngram_size": Row(target="no_repeat_ngram_size", refuses=_before_softmax),
         "max_new_tokens": Row(target="max_length", rule=_BEHIND_THE_PROMPT),
-        "min_new_tokens": Row(target="min_length", rule=_BEHIND_THE_PROMPT),
+        "min_new_tokens": Row(target="min_length", rule=_BEHIND_THE_PROMPT, refuses=_before_softmax),
         "num_beams": Row(target="num_beams"),
         "length_penalty": Row(
             target="length_penalty", refuses=only(0.0, why="the prompt is part of the length there; 0.0 is the same")
         ),
-        "early_stopping": Row(target="early_stopping", refuses=only(True, False, why="it has true and false")),
+        "early_stopping": Row(
+            target="early_stopping",
+            value=lambda value, _: value is True,
+            rule="with length_penalty 0, which is the only one here, never and false are the same",
+        ),
         "eos": Row(target=None, refuses=only("model", why="end tokens stand in genai_config.json")),
     },
     lacks=lacking(

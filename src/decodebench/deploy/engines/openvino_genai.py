@@ -33,18 +33,27 @@ _OFF = {
 _CRITERIA = {True: "EARLY", False: "HEURISTIC", "never": "NEVER"}
 
 
-def _not_with_beams(_: Any, asked: Asked) -> str | None:
-    return "an error with beams" if asked.kind == "search" else None
+def _no_penalty(_: Any, asked: Asked) -> str | None:
+    if asked.kind == "search":
+        return "an error with beams"
+    return "the texts of one call are counted together; --texts 1 is the same" if asked.texts > 1 else None
+
+
+def _no_least_length(_: Any, asked: Asked) -> str | None:
+    if asked.kind == "search":
+        return "its beam search ends texts before it"
+    return "stop strings end a text before it" if asked.numbers.get("stop") else None
 
 
 def _usage(settings: Mapping[str, Any]) -> Sequence[str]:
     return (
         "import json, openvino_genai",
         'settings = json.load(open("settings.json"))',
+        'settings["stop_strings"] = set(settings["stop_strings"])   # a list is refused',
         'criteria = settings.pop("stop_criteria", None)',
         "config = openvino_genai.GenerationConfig(**settings)",
         "if criteria: config.stop_criteria = getattr(openvino_genai.StopCriteria, criteria)",
-        'pipeline = openvino_genai.LLMPipeline(MODEL, "CPU")',
+        'pipeline = openvino_genai.LLMPipeline(MODEL, "CPU", INFERENCE_PRECISION_HINT="f32")',
         "out = pipeline.generate(prompt, config)   # one prompt a call, each with its rng_seed",
     )
 
@@ -61,18 +70,15 @@ ENGINE = Engine(
         "top_k": Row(target="top_k"),
         "top_p": Row(target="top_p"),
         "min_p": Row(target="min_p", refuses=lambda value, _: "1.0 is an error there" if value >= 1 else None),
-        "repetition_penalty": Row(target="repetition_penalty", refuses=_not_with_beams),
-        "presence_penalty": Row(target="presence_penalty", refuses=_not_with_beams),
-        "frequency_penalty": Row(target="frequency_penalty", refuses=_not_with_beams),
+        "repetition_penalty": Row(target="repetition_penalty", refuses=_no_penalty),
+        "presence_penalty": Row(target="presence_penalty", refuses=_no_penalty),
+        "frequency_penalty": Row(target="frequency_penalty", refuses=_no_penalty),
         "no_repeat_ngram_size": Row(
             target="no_repeat_ngram_size",
             refuses=lambda _, asked: None if asked.kind == "search" else "it acts with beams alone",
         ),
         "max_new_tokens": Row(target="max_new_tokens"),
-        "min_new_tokens": Row(
-            target="min_new_tokens",
-            refuses=lambda _, asked: "stop strings end a text before it" if asked.numbers.get("stop") else None,
-        ),
+        "min_new_tokens": Row(target="min_new_tokens", refuses=_no_least_length),
         "stop": Row(target="stop_strings", value=lambda value, _: list(value)),
         "stop_keep": Row(target="include_stop_str_in_output"),
         "num_beams": Row(target="num_beams"),
@@ -91,5 +97,8 @@ ENGINE = Engine(
     )
     | lacking("max_length is not read beside max_new_tokens", "max_total_tokens"),
     usage=_usage,
-    notes=("top_k keeps exactly k where tokens tie, and a nucleus on its boundary is the larger one.",),
+    notes=(
+        "top_k keeps exactly k where tokens tie, and a nucleus on its boundary is the larger one.",
+        "Several sampled texts of a prompt come with the likeliest first: the first of them is no draw.",
+    ),
 )
