@@ -87,9 +87,45 @@ class Verdict:
         return tuple(look for look in self.looks if not look.fits)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parting:
+    """Where an engine's text of a prompt leaves ours: at its token number `at` (from 0) ours has `ours` and the engine
+    `theirs`; None: the text is at its end there. `margin` is by how much our own log-prob of ours was larger (None
+    where a text has no token there)."""
+
+    prompt_id: str
+    at: int
+    ours: int | None
+    theirs: int | None
+    margin: float | None = None
+
+    def close(self, tolerance: float) -> bool:
+        """Whether arithmetic that is off by `tolerance` can turn the choice."""
+        return self.margin is not None and self.margin <= tolerance
+
+
+def parting(
+    prompt_id: str, ours: Sequence[int], theirs: Sequence[int], *, content: int, eos_ids: Sequence[int] = ()
+) -> Parting | None:
+    """Where two texts part; None: they do not. Of our tokens the first `content` are text, those behind them are its
+    end (an end token, a stop string), which an engine may leave out or have."""
+    at = next((at for at, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), None)
+    if at is None:
+        at = min(len(ours), len(theirs))
+        if len(theirs) <= len(ours) and len(theirs) >= content:
+            return None
+    mine = ours[at] if at < len(ours) else None
+    other = theirs[at] if at < len(theirs) else None
+    if mine in eos_ids and other in eos_ids and at == len(theirs) - 1:  # one of several end tokens
+        return None
+    return Parting(prompt_id=prompt_id, at=at, ours=mine, theirs=other)
+
+
 def judge(expected: Sequence[Expected], counts_PV: Sequence[Counts]) -> Verdict:
     """Hold the counts of first tokens, `[V]` for each prompt, against what is expected of them."""
-    looks = [look_at(one, counts_V, ALPHA / 2 / len(expected)) for one, counts_V in zip(expected, counts_PV, strict=True)]
+    looks = [
+        look_at(one, counts_V, ALPHA / 2 / len(expected)) for one, counts_V in zip(expected, counts_PV, strict=True)
+    ]
     misfit, freedom = sum(look.misfit for look in looks), sum(look.freedom for look in looks)
     together = _chance(misfit, freedom)
     tokens = sum(int((look.draws * one.probability_V >= SURE).sum()) for look, one in zip(looks, expected, strict=True))
