@@ -23,9 +23,9 @@ def verify(words: Sequence[str]) -> int:
         "verify",
         usage="RUN CELL --to ENGINE --model MODEL [--flag VALUE ...]",
         does="Run the real engine on the run's prompts, with the settings that export writes, and say whether it\n"
-        "decodes as the cell does. Greedy and beam search must give the same texts; of a sampler the first tokens of many\n"
-        "draws are held against what it keeps (docs/engines.md). Exit code 0: the same decoding, 1: another one,\n"
-        "2: too few draws to say, 3: bad input.",
+        "decodes as the cell does. Greedy and beam search must give the same texts; of a sampler the first tokens of\n"
+        "many draws are held against what it keeps (docs/engines.md). Exit code 0: the same decoding, 1: another\n"
+        "one, 2: too few draws to say, 3: bad input.",
         takes="a run folder, a cell, --to ENGINE and --model MODEL",
         examples=(
             "verify results/NAME CELL --to llama_cpp --model model.gguf",
