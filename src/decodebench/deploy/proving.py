@@ -92,7 +92,7 @@ def prove(
     prompts: int = 8,
     settings: Path | None = None,
     tolerance: float = TOLERANCE,
-    run: Engines = run_engine,
+    run: Engines | None = None,
 ) -> Proof:
     """Run the engine on prompts of the run, and hold what it gives against the cell.
 
@@ -118,9 +118,9 @@ def prove(
     with _case(run_dir, manifest, cell, strategy, ends, prompts) as case:
         if isinstance(strategy, Sampler):
             first = _first_token(told, engine, kind, strategy)
-            ran = run(engine.name, model, first, case.prompts, draws, 0, python)
+            ran = (run or run_engine)(engine.name, model, first, case.prompts, draws, 0, python)
             return _sampled(case, strategy, _proof(case, engine, ran, draws, tolerance), ran)
-        ran = run(engine.name, model, told, case.prompts, 1, 0, python)
+        ran = (run or run_engine)(engine.name, model, told, case.prompts, 1, 0, python)
         return _searched(case, _proof(case, engine, ran, 1, tolerance), ran)
 
 
