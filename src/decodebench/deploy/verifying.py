@@ -139,7 +139,7 @@ def judge(expected: Sequence[Expected], counts_PV: Sequence[Counts]) -> Verdict:
         mean_kept=float(np.mean(sizes)),
         alone=sum(size == 1 for size in sizes),
         fits=all(look.fits for look in looks) and (together is None or together >= ALPHA / 2),
-        found=any(look.freedom or look.kept == 1 or look.outside for look in looks),
+        found=any(look.freedom or look.outside for look in looks) or all(size == 1 for size in sizes),
     )
 
 
