@@ -1,8 +1,8 @@
 """The command line. In: words. Out: an exit code. What a command needs is imported when it is called.
 
 `launch` runs Hydra over words that `overrides` made readable for it. The others are commands over stored runs, with
-ordinary flags and `--help` (`arguments`): `report`, `score` (with the `tasks` of its words), `export`, `baseline`,
-`check`, `choose`, `strategies`.
+ordinary flags and `--help` (`arguments`): `report`, `score` (with the `tasks` of its words), `export`, `verify`,
+`baseline`, `check`, `choose`, `strategies`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,14 @@ from decodebench.commands.export import export
 from decodebench.commands.report import report
 from decodebench.commands.score import score
 from decodebench.commands.strategies import strategies
+from decodebench.commands.verify import verify
 from decodebench.errors import ConfigError, allowed_names
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "report": report,
     "score": score,
     "export": export,
+    "verify": verify,
     "baseline": baseline,
     "check": check,
     "choose": choose,

@@ -1,23 +1,51 @@
 """A strategy in a user's hands. In: a strategy, or a cell of a stored run. Out: what `model.generate` takes.
 
 `generate` makes a GenerationConfig, or a callable for `generate(custom_generate=...)` that runs our engine;
-`exporting` writes either for a cell.
+`exporting` writes either for a cell. `engines` are others, `handing` writes a cell's settings for one of them.
+`proving` runs the real engine and says whether it decodes as the cell does: `expecting` is what must come, `verifying`
+whether it did.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from decodebench.deploy.generate import custom_generate, exports, generation_config, generation_config_fields, quiet
 
-__all__ = ["custom_generate", "export_cell", "exports", "generation_config", "generation_config_fields", "quiet"]
+__all__ = [
+    "Drawn",
+    "Look",
+    "Parting",
+    "Proof",
+    "Verdict",
+    "custom_generate",
+    "engine_named",
+    "export_cell",
+    "exports",
+    "generation_config",
+    "generation_config_fields",
+    "hand_over",
+    "prove",
+    "quiet",
+]
 
 if TYPE_CHECKING:
     from decodebench.deploy.exporting import export_cell
+    from decodebench.deploy.handing import engine_named, hand_over
+    from decodebench.deploy.proving import Proof, prove
+    from decodebench.deploy.verifying import Drawn, Look, Parting, Verdict
+
+_LATER = {
+    "export_cell": "exporting",
+    "engine_named": "handing",
+    "hand_over": "handing",
+    "Proof": "proving",
+    "prove": "proving",
+    **dict.fromkeys(("Drawn", "Look", "Parting", "Verdict"), "verifying"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`export_cell` when it is asked for: it reads stored runs, and a machine that only decodes need not be able to."""
-    if name == "export_cell":
-        from decodebench.deploy.exporting import export_cell
-
-        return export_cell
+    """What reads stored runs when it is asked for: a machine that only decodes need not be able to."""
+    if name in _LATER:
+        return getattr(import_module(f"decodebench.deploy.{_LATER[name]}"), name)
     raise AttributeError(name)

@@ -67,17 +67,17 @@ def _exported(cell: Mapping[str, Any], run_dir: Path, name: str, folder: Path | 
     return Export(lines=_loading(strategy, folder), file=folder / FILE, note=note)
 
 
-def cell_of(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The one cell with this id, label or strategy."""
+def cell_of(manifest: Mapping[str, Any], name: str, command: str = "export") -> Mapping[str, Any]:
+    """The one cell with this id, label or strategy. Raises ConfigError, in the name of a command."""
     cells: dict[str, Mapping[str, Any]] = {str(cell["id"]): cell for cell in manifest["cells"]}
     label_of = labels(manifest)
     found = [cell for key, cell in cells.items() if name in (key, label_of[key])]
     found = found or [cell for cell in cells.values() if cell["strategy"] == name]
     if not found:
-        raise ConfigError(f"export {name}: no such cell; {allowed_names(name, [*label_of.values(), *cells])}")
+        raise ConfigError(f"{command} {name}: no such cell; {allowed_names(name, [*label_of.values(), *cells])}")
     if len(found) > 1:
         ids = ", ".join(f"{cell['id']} ({label_of[cell['id']]})" for cell in found)
-        raise ConfigError(f"export {name}: names {len(found)} cells; allowed is one of {ids}")
+        raise ConfigError(f"{command} {name}: names {len(found)} cells; allowed is one of {ids}")
     return found[0]
 
 

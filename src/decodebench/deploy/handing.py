@@ -2,9 +2,10 @@
 and translation.json, which says what became of each number."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from decodebench.deploy.engines import ENGINES, Asked, Engine, Translation, asked, translate
 from decodebench.deploy.exporting import cell_of, write_once
@@ -41,11 +42,7 @@ def hand_over(
     a number that is not translatable and not accepted, and an accepted one that is translatable or is not on.
     """
     cell = cell_of(read_manifest(run_dir), name)
-    with worded(f"export {run_dir} {name}: what the manifest says of this cell cannot be used"):
-        strategy = build_strategy(cell["config"]["strategy"])
-    asks = asked(strategy, texts=texts, longest=_longest(run_dir, str(cell["id"]), strategy))
-    translation = translate(engine, asks)
-    _refuse(translation, asks, accept)
+    translation = translated(run_dir, cell, engine, texts=texts, accept=accept)
     folder = folder or run_dir / "export" / str(cell["id"]) / engine.name
     written = {
         "settings.json": json.dumps(translation.settings, indent=2, ensure_ascii=False) + "\n",
@@ -60,6 +57,18 @@ def hand_over(
         notes=tuple(engine.notes),
         translation=translation,
     )
+
+
+def translated(
+    run_dir: Path, cell: Mapping[str, Any], engine: Engine, *, texts: int = 1, accept: Sequence[str] = ()
+) -> Translation:
+    """The strategy of a cell, as the manifest has it, in the engine's terms. Raises ConfigError as `hand_over` does."""
+    with worded(f"{run_dir} {cell['id']}: what the manifest says of this cell cannot be used"):
+        strategy = build_strategy(cell["config"]["strategy"])
+    asks = asked(strategy, texts=texts, longest=_longest(run_dir, str(cell["id"]), strategy))
+    translation = translate(engine, asks)
+    _refuse(translation, asks, accept)
+    return translation
 
 
 def as_json(translation: Translation) -> list[dict[str, object]]:

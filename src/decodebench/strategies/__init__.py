@@ -19,6 +19,7 @@ from decodebench.strategies.domains import is_on
 from decodebench.strategies.greedy import Greedy
 from decodebench.strategies.guidance import guided
 from decodebench.strategies.lengths import most_new_tokens, new_token_limit
+from decodebench.strategies.one_step import Kept, kept_first, scores_after_penalties
 from decodebench.strategies.penalty_texts import check_penalties, penalty_fields
 from decodebench.strategies.sampling import (
     XTC,
@@ -58,6 +59,7 @@ __all__ = [
     "Epsilon",
     "Eta",
     "Greedy",
+    "Kept",
     "MinP",
     "Mirostat",
     "ModelFacts",
@@ -81,7 +83,9 @@ __all__ = [
     "check_penalties",
     "guided",
     "is_on",
+    "kept_first",
     "most_new_tokens",
     "new_token_limit",
     "penalty_fields",
+    "scores_after_penalties",
 ]

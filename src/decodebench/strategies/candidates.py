@@ -6,7 +6,7 @@ smaller k the rule also says for which rows k was enough; the sampler asks again
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -164,6 +164,10 @@ class Rule(ABC):
     @abstractmethod
     def __call__(self, candidates: Candidates) -> Candidates:
         """The candidates with fewer of them kept, or with other scores."""
+
+    def outcomes(self) -> "Sequence[tuple[float, Rule | None]]":
+        """What it does with which probability, where a coin decides; None: nothing."""
+        return ((1.0, self),)
 
     def fields(self) -> dict[str, Any] | None:
         """The rule as fields of transformers' GenerationConfig; None where transformers lacks it."""

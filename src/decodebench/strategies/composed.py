@@ -121,6 +121,9 @@ class Mirostat(Sampler):
     def start(self, requests: int, device: torch.device) -> State:
         return {"mu_B": torch.full((requests,), 2 * self.mirostat_tau, dtype=torch.float64, device=device)}
 
+    def first_rules(self) -> tuple[Rule, ...]:
+        return (*self.rules(), truncation.KeepSurprise(torch.tensor([2.0 * self.mirostat_tau], dtype=torch.float64)))
+
     def step(self, view: View, state: State) -> Moves:
         scores, rows = edited(self, view)
         mu_B = state["mu_B"]

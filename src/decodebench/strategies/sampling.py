@@ -40,6 +40,10 @@ class Sampler(Strategy):
         """All rules in the order in which they apply."""
         return chain.AtTemperature(self.temperature), *self.truncations()
 
+    def first_rules(self) -> tuple[Rule, ...]:
+        """Those of the first step, where there is a state that rules follow later."""
+        return self.rules()
+
     def step(self, view: View, state: State) -> Moves:
         scores, rows = edited(self, view)
         return advance_alone(view, chain.draw(self.rules(), scores, rows, view.draws, view.questions)[0])

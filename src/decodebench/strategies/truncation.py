@@ -5,7 +5,8 @@ were enough.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -241,6 +242,9 @@ class ExcludeTopChoices(Rule):
         dropped_BK = above_BK & (choices_BK < choices_BK[:, -1:]) & (noise_B1 < bound)
         within_B = candidates.above_tail(candidates.log_z_B + math.log(self.threshold))
         return candidates.drop(dropped_BK, within_B | (noise_B1 >= bound).squeeze(1))
+
+    def outcomes(self) -> Sequence[tuple[float, Rule | None]]:
+        return (self.probability, replace(self, probability=1.0)), (1 - self.probability, None)
 
 
 @dataclass(frozen=True, eq=False)
