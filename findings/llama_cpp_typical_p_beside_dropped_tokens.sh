@@ -2,9 +2,9 @@
 # llama.cpp (xllamacpp 2026.10.11549): typical_p behind a token that was dropped keeps another set.
 #
 # top_n_sigma, logit_bias [[id, false]] and ignore_eos drop a token by setting its logit to minus infinity, and leave it
-# in the list. typical_p then adds p log p of it to the entropy, 0 times minus infinity, which is not a number, and sorts
-# by distances that are none. What is kept depends on how many tokens there are. With min_p or top_p between the two,
-# which take such tokens out, it is right again. A dynamic temperature has the same cause with another effect: its
+# in the list. typical_p then adds p log p of it to the entropy, 0 times minus infinity, which is not a number, and
+# sorts by distances that are none. What is kept depends on how many tokens there are. With min_p or top_p between the
+# two, which take such tokens out, it is right again. A dynamic temperature has the same cause with another effect: its
 # largest possible entropy counts the tokens that are gone, so that the temperature is too low.
 #
 # Seen, next-token probabilities A .40 B .30 C .15 D .10 E .05:

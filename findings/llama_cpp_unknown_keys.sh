@@ -3,8 +3,8 @@
 #
 # The names of transformers and of OpenAI-like servers are near to its own: repetition_penalty (here repeat_penalty),
 # min_tokens, no_repeat_ngram_size, num_beams, epsilon_cutoff, eta_cutoff, typ_p (its name in `samplers`; the number is
-# typical_p). A request with one of them is answered with 200 and decodes as if it were not there. Of its own keys a value
-# out of range is refused: repeat_last_n -1 (the whole context, in its command line) is an error 400.
+# typical_p). A request with one of them is answered with 200 and decodes as if it were not there. Of its own keys a
+# value out of range is refused: repeat_last_n -1 (the whole context, in its command line) is an error 400.
 #
 # Seen, next-token probabilities A .40 B .30 C .15 D .10 E .05, prompt A A B:
 #   repeat_penalty 1.5:                                 C .308 A .210 D .205 B .174 E .103
