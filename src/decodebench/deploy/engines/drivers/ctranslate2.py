@@ -39,6 +39,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         [found] = generator.generate_batch([words], **told)
         return [list(map(int, ids[begin:])) for ids in found.sequences_ids]
 
+    shuffler = random.Random(asked["seed"])  # one for all prompts: not the same order of ranks for each
     answers: list[list[list[int]]] = []
     for prompt in asked["prompts"]:
         if greedy:
@@ -49,7 +50,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         while len(drawn) < draws:
             drawn += texts(prompt, min(most, draws - len(drawn)))
         if settings["beam_size"] == 1:
-            random.Random(asked["seed"]).shuffle(drawn)
+            shuffler.shuffle(drawn)
         answers.append(drawn)
     return {"version": ctranslate2.__version__, "texts": answers}
 
