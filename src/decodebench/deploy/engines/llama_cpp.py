@@ -94,6 +94,7 @@ ENGINE = Engine(
     order_field="samplers",
     order_names=_SAMPLERS,
     texts_field="n_cmpl",
+    notes=("Of tokens that tie at top_k it keeps as many as make exactly k.",),
     neutral={
         "greedy": {**_BOTH, **_OFF, "temperature": 0.0, "samplers": ["penalties", "dry", "temperature"]},
         "sampler": {**_BOTH, **_OFF, "samplers": ["penalties", "dry", "temperature"]},
