@@ -89,10 +89,10 @@ def _refuse(translation: Translation, asks: Asked, accept: Sequence[str]) -> Non
     """Raise ConfigError for what is lost without being accepted, and for what is accepted and not lost."""
     missing = {line.key: line for line in translation.missing}
     if "strategy" in missing:
-        line, able = missing["strategy"], _able(asks)
+        why, kind = missing["strategy"].rule, type(asks.strategy).__name__
         raise ConfigError(
-            f"--to={translation.engine.name}: strategy={type(asks.strategy).__name__} is not translatable ({line.rule}); "
-            f"allowed is an engine that has all: {able}"
+            f"--to={translation.engine.name}: strategy={kind} is not translatable ({why}); allowed is an engine that "
+            f"has all: {_able(asks)}"
         )
     for key in accept:
         if key not in missing:

@@ -111,8 +111,8 @@ def translate(engine: Engine, asked: Asked) -> Translation:
         settings |= told
     if asked.texts > 1:
         if asked.kind == "greedy" or engine.texts_field not in settings:
-            found = "greedy search" if asked.kind == "greedy" else engine.name
-            raise ConfigError(f"--texts={asked.texts}: {found} gives one text for each prompt; allowed is 1")
+            who = "greedy search" if asked.kind == "greedy" else engine.name
+            raise ConfigError(f"--texts={asked.texts}: {who} gives one text for each prompt; allowed is 1")
         settings[str(engine.texts_field)] = asked.texts
     if engine.order_field is not None and len(asked.order) > 1:
         names = [engine.order_names[name] for name in _whole_order(engine, asked) if name in engine.order_names]
