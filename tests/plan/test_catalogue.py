@@ -171,6 +171,7 @@ BAD: dict[str, dict[str, Sequence[Any]]] = {
         "max_matching_ngram_size": (0, -1),
     },
 }
+BAD |= {f"served_{name}": BAD["sample"] for name in ("llama_cpp", "ollama", "vllm")}
 """Values outside each number's domain."""
 
 NEVER_BAD = {"do_sample", "length_penalty"}
