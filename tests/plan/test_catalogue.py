@@ -453,6 +453,9 @@ def test_a_file_has_every_number_of_its_class_and_their_defaults(name):
         "exponential_decay": {"exponential_decay_length_penalty"},
         "dola": {"repetition_penalty"},
         "guidance": {"guidance_scale"},
+        "served_llama_cpp": {"temperature", "top_k", "min_p", "order"},
+        "served_ollama": {"temperature", "top_k", "top_p", "order"},
+        "served_vllm": {"top_k", "top_p", "order"},
     }
     strategy = build_strategy(node_of(name))
     default = type(strategy)()

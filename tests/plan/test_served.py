@@ -84,7 +84,7 @@ def test_what_would_do_nothing_is_refused() -> None:
 
 
 def test_a_text_that_only_looks_like_it() -> None:
-    node = node_of("greedy", bad_words=["model else 1"], name="model else 1")
+    node = node_of("greedy", bad_words=["model else 1"]) | {"name": "model else 1"}
     assert not takes(node)
     assert settled(node, CHAT) == node
 

@@ -64,7 +64,11 @@ PROMPTS = {
 """Of 10, 7, 2 and 34 tokens of the tiny tokenizer (one more with <bos>)."""
 
 SERVED = Sample(
-    temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, num_return_sequences=2,
+    temperature=0.8,
+    top_k=40,
+    top_p=0.95,
+    min_p=0.05,
+    num_return_sequences=2,
     order=["top_k", "top_p", "min_p", "temperature"],
 )
 EVERY_STRATEGY: dict[str, Strategy] = {

@@ -59,7 +59,7 @@ def _left(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _greedy(node: Mapping[str, Any], numbers: Mapping[str, Any], left: set[str]) -> dict[str, Any]:
     kept = {"name", *(f.name for f in fields(Strategy))}
-    for key in set(numbers) - kept - left - {"_target_", "num_return_sequences"}:
+    for key in set(numbers) - kept - left - {"_target_", "num_return_sequences", "order"}:
         if numbers[key] is not None:
             raise ConfigError(
                 f"strategy.{key}={numbers[key]}: has no effect with strategy={node.get('name')}, which samples nothing "
