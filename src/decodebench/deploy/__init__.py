@@ -32,9 +32,9 @@ __all__ = [
 if TYPE_CHECKING:
     from decodebench.deploy.exporting import export_cell
     from decodebench.deploy.handing import engine_named, hand_over
+    from decodebench.deploy.importing import import_settings
     from decodebench.deploy.proving import Proof, prove
     from decodebench.deploy.verifying import Drawn, Look, Parting, Verdict
-    from decodebench.deploy.importing import import_settings
 
 _LATER = {
     "export_cell": "exporting",
