@@ -29,7 +29,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setenv("DECODEBENCH_CACHE", str(folder / "cache"))
         without_report(patch)
-        common = ["model=local", "model.path=known", "model.device=cpu", "latency=skip", "prompts=file"]
+        common = ["model=local", f"model.path={folder / 'known'}", "model.device=cpu", "latency=skip", "prompts=file"]
         common += ["prompts.path=prompts.jsonl", "strategy.max_new_tokens=6"]
         numbers = ["strategy.temperature=2.0", "strategy.top_k=4", "strategy.top_p=0.8"]
         assert launch(*common, "name=greedy", "strategy=greedy").code == 0
