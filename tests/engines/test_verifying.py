@@ -22,7 +22,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verify")
     build_known(folder / "known", BIGRAM)
     write_known_gguf(folder / "known.gguf", BIGRAM)
-    texts = {"ends": "D", "five": "Z", "long": "B" * 20 + "Z" * 70 + "Y"}
+    texts = {"ends": "D", "five": "Z", "long": "B" * 20 + "Z" * 70 + "Y", "two": "A"}
     lines = [json.dumps({"id": name, "text": text}) + "\n" for name, text in texts.items()]
     (folder / "prompts.jsonl").write_text("".join(lines), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +48,7 @@ def verify(run_dir: Path, cell: str, *flags: str) -> tuple[int, str]:
 @pytest.mark.engine("llama_cpp")
 def test_greedy_texts_are_equal(run_dir: Path) -> None:
     code, said = verify(run_dir, "greedy")
-    assert (code, "texts: 3 of 3 equal" in said) == (0, True), said
+    assert (code, "texts: 4 of 4 equal" in said) == (0, True), said
 
 
 @pytest.mark.engine("llama_cpp")
