@@ -104,6 +104,13 @@ def test_scoring(run_here: Callable[..., str]) -> None:
     assert "24 texts of 50 tokens: " in printed
 
 
+def test_verifying() -> None:
+    """Of each kind 100 verifications by simulation: right settings pass and wrong ones are found, in 95 at least."""
+    rows = run("verifying.py", "--quick").splitlines()[1:]
+    assert len(rows) == 11
+    assert min(float(row.split("+-")[0].split()[-1]) for row in rows) >= 95
+
+
 def test_architectures(run_here: Callable[..., str]) -> None:
     """Of two architectures: the exit that Granite has, the cells that Gemma 3n refuses."""
     printed = run_here("architectures.py", "--quick", "--only", "Gr").splitlines()

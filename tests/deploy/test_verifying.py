@@ -40,10 +40,19 @@ def test_the_likelihood_ratio_by_hand() -> None:
     assert (found.fits, found.draws, found.kept) == (True, 100, 3)
 
 
-def test_rare_tokens_are_one_class() -> None:
-    # of 100 draws .1 each is 10: three of them are one class of 30
+def test_rare_tokens_make_classes_together() -> None:
+    # of 100 draws .1 each is 10: the first of them stays below 20, the two behind it are 20 together
     found = look([70, 5, 10, 15], expected([0.7, 0.1, 0.1, 0.1]))
-    assert (found.misfit, found.freedom) == (pytest.approx(0), 1)
+    assert (found.misfit, found.freedom) == (pytest.approx(2 * (5 * math.log(0.5) + 25 * math.log(1.25))), 2)
+
+
+def test_a_tail_that_is_cut_off_is_missed() -> None:
+    """Half of 60 rare tokens never come: of 1,000 draws each is expected 5 times."""
+    table = np.array([0.7, *np.linspace(0.006, 0.004, 60)])
+    cut = np.round(1000 * np.where(np.arange(61) < 31, table / table[:31].sum(), 0)).astype(int)
+    found = look(list(cut), expected(list(table / table.sum())))
+    assert not found.fits
+    assert found.unseen == ()
 
 
 def test_a_token_that_cannot_be_kept_is_outside() -> None:

@@ -1,9 +1,9 @@
 """A strategy in a user's hands. In: a strategy, or a cell of a stored run. Out: what `model.generate` takes.
 
 `generate` makes a GenerationConfig, or a callable for `generate(custom_generate=...)` that runs our engine;
-`exporting` writes either for a cell. `engines` are others, `handing` writes a cell's settings for one of them.
-`proving` runs the real engine and says whether it decodes as the cell does: `expecting` is what must come, `verifying`
-whether it did.
+`exporting` writes either for a cell. `engines` has the terms of engines outside: `handing` writes a cell in these,
+`importing` makes a strategy of what is served. `proving` runs the real engine and says whether it decodes as the cell
+does: `expecting` is what must come, `verifying` whether it did.
 """
 
 from importlib import import_module
@@ -24,6 +24,7 @@ __all__ = [
     "generation_config",
     "generation_config_fields",
     "hand_over",
+    "import_settings",
     "prove",
     "quiet",
 ]
@@ -31,6 +32,7 @@ __all__ = [
 if TYPE_CHECKING:
     from decodebench.deploy.exporting import export_cell
     from decodebench.deploy.handing import engine_named, hand_over
+    from decodebench.deploy.importing import import_settings
     from decodebench.deploy.proving import Proof, prove
     from decodebench.deploy.verifying import Drawn, Look, Parting, Verdict
 
@@ -41,6 +43,7 @@ _LATER = {
     "Proof": "proving",
     "prove": "proving",
     **dict.fromkeys(("Drawn", "Look", "Parting", "Verdict"), "verifying"),
+    "import_settings": "importing",
 }
 
 

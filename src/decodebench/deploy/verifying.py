@@ -178,27 +178,27 @@ def _misfit(expected: Expected, counts_V: Counts) -> tuple[float, int, Floats]:
     adds to it, `[V]`.
 
     Whether a token at a boundary is kept changes how often the others come, but not their shares among each other. A
-    token that is expected SURE times is a class of its own, all others are one together. What arithmetic may be off is
-    taken off each expected count first, so that the ratio is never larger for it.
+    token that is expected SURE times is a class of its own; the rarer ones make classes of about that size together,
+    the likelier first, so that a tail that is cut off is one that does not come. What arithmetic may be off is taken
+    off each expected count first, so that the ratio is never larger for it.
     """
     part_V = np.zeros(len(counts_V))
-    among = int(counts_V[expected.must_V].sum())
-    mass = float(expected.probability_V[expected.must_V].sum())
-    if not among or not mass:
+    at = np.flatnonzero(expected.must_V & (expected.probability_V > 0))
+    at = at[np.argsort(-expected.probability_V[at], kind="stable")]
+    among = int(counts_V[at].sum())
+    if not among:
         return 0.0, 0, part_V
-    due_V = np.where(expected.must_V, among * expected.probability_V / mass, 0.0)
-    own_V = due_V >= SURE
-    due, seen = due_V[own_V], counts_V[own_V].astype(np.float64)
-    if rest := float(due_V[~own_V].sum()):
-        due = np.append(due, rest)
-        seen = np.append(seen, counts_V[~own_V & expected.must_V].sum())
-    if len(due) < 2:
-        return 0.0, 0, part_V
+    due_T = among * expected.probability_V[at] / expected.probability_V[at].sum()
+    own = int((due_T >= SURE).sum())
+    class_T = np.arange(len(at))
+    class_T[own:] = own + (due_T[own:].cumsum() / SURE).astype(np.int64)
+    class_T = np.unique(class_T, return_inverse=True)[1]
+    due, seen = np.bincount(class_T, due_T), np.bincount(class_T, counts_V[at].astype(np.float64))
     share = math.exp(expected.tolerance)
     near = np.clip(seen, due / share, due * share)
     part = 2 * (np.where(seen > 0, seen * np.log(np.maximum(seen, 1) / near), 0.0) - seen + near)
-    part_V[own_V] = part[: own_V.sum()]
-    return float(part.sum()), len(due) - 1, part_V
+    part_V[at[:own]] = part[:own]
+    return float(part.sum()) if len(due) > 1 else 0.0, len(due) - 1, part_V
 
 
 def _chance(misfit: float, freedom: int) -> float | None:
