@@ -153,11 +153,11 @@ def _numbers(
         if row.target is None or row.target not in filled or (kind == "greedy" and name in _CHAIN):
             continue
         value = filled[row.target]
-        always = name == "max_new_tokens" or filled.get(_target(engine, _PAIRS.get(name)))
+        other = _target(engine, _PAIRS.get(name))
+        always = name == "max_new_tokens" or (other is not None and filled.get(other))
         if value == neutral.get(row.target) and not (always and (name != "max_new_tokens" or row.target in given)):
             continue
-        window = next((key for key, penalty in _WINDOWS.items() if penalty == name), None)
-        if window in filled and not filled[window]:
+        if any(penalty == name and filled.get(key, 1) == 0 for key, penalty in _WINDOWS.items()):
             continue  # a window of no tokens
         numbers[name] = _BACK.get(row.target, lambda same: same)(value)
     if numbers.get("max_new_tokens") in (None, -1):
@@ -179,7 +179,7 @@ def _waits(name: str, numbers: Mapping[str, Any]) -> bool:
 def _built(engine: Engine, kind: str, numbers: dict[str, Any], filled: Mapping[str, Any]) -> Strategy:
     """The strategy of these numbers, in the engine's order."""
     texts = filled.get(engine.texts_field) if engine.texts_field else None
-    returned = {} if kind == "greedy" else {"num_return_sequences": texts or 1}
+    returned: dict[str, Any] = {} if kind == "greedy" else {"num_return_sequences": texts or 1}
     if kind == "greedy":
         return Greedy(**numbers)
     if kind == "search":
