@@ -171,6 +171,7 @@ BAD: dict[str, dict[str, Sequence[Any]]] = {
         "max_matching_ngram_size": (0, -1),
     },
 }
+BAD |= {f"served_{name}": BAD["sample"] for name in ("llama_cpp", "ollama", "vllm")}
 """Values outside each number's domain."""
 
 NEVER_BAD = {"do_sample", "length_penalty"}
@@ -452,6 +453,9 @@ def test_a_file_has_every_number_of_its_class_and_their_defaults(name):
         "exponential_decay": {"exponential_decay_length_penalty"},
         "dola": {"repetition_penalty"},
         "guidance": {"guidance_scale"},
+        "served_llama_cpp": {"temperature", "top_k", "min_p", "order"},
+        "served_ollama": {"temperature", "top_k", "top_p", "order"},
+        "served_vllm": {"top_k", "top_p", "order"},
     }
     strategy = build_strategy(node_of(name))
     default = type(strategy)()

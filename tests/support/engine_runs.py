@@ -63,6 +63,14 @@ PROMPTS = {
 }
 """Of 10, 7, 2 and 34 tokens of the tiny tokenizer (one more with <bos>)."""
 
+SERVED = Sample(
+    temperature=0.8,
+    top_k=40,
+    top_p=0.95,
+    min_p=0.05,
+    num_return_sequences=2,
+    order=["top_k", "top_p", "min_p", "temperature"],
+)
 EVERY_STRATEGY: dict[str, Strategy] = {
     "greedy": Greedy(),
     "beam": Beam(num_beams=3, num_return_sequences=2, no_repeat_ngram_size=2),
@@ -99,6 +107,13 @@ EVERY_STRATEGY: dict[str, Strategy] = {
     "diverse_beam": DiverseBeam(num_beams=4, num_beam_groups=2, num_return_sequences=4, no_repeat_ngram_size=2),
     "constrained_beam": ConstrainedBeam(num_beams=3, num_return_sequences=2, force_words=["5 6", "7"]),
     "stochastic_beam": StochasticBeam(num_beams=3, temperature=0.8),
+    "served_llama_cpp": SERVED,
+    "served_ollama": replace(SERVED, top_p=0.9, min_p=None, order=["top_k", "temperature", "top_p"]),
+    "served_vllm": Sample(temperature=1.0, top_k=None, top_p=None, num_return_sequences=2),
+    "served_mlx_lm": Greedy(),
+    "served_openvino_genai": Greedy(max_new_tokens=9),
+    "served_onnxruntime_genai": Greedy(min_new_tokens=2),
+    "served_transformers": Greedy(repetition_penalty=1.1),
 }
 """One of each kind in conf/strategy that packs, some with penalties."""
 

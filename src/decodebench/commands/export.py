@@ -51,7 +51,7 @@ def export(words: Sequence[str]) -> None:
 
 def _hand_over(run_dir: Path, cell: str, to: str, folder: Path | None, texts: int, accept: str | None) -> None:
     """Write the settings of another engine, and say what became of each number."""
-    from decodebench.deploy.handing import engine_named, hand_over
+    from decodebench.deploy import engine_named, hand_over
 
     keys = [key.strip() for key in (accept or "").split(",") if key.strip()]
     done = hand_over(run_dir, cell, engine_named(to), folder, texts=texts, accept=keys)

@@ -88,6 +88,12 @@ def _longest(run_dir: Path, cell: str, strategy: Strategy) -> int:
 def _refuse(translation: Translation, asks: Asked, accept: Sequence[str]) -> None:
     """Raise ConfigError for what is lost without being accepted, and for what is accepted and not lost."""
     missing = {line.key: line for line in translation.missing}
+    if "strategy" in missing:
+        why, kind = missing["strategy"].rule, type(asks.strategy).__name__
+        raise ConfigError(
+            f"--to={translation.engine.name}: strategy={kind} is not translatable ({why}); allowed is an engine that "
+            f"has all: {_able(asks)}"
+        )
     for key in accept:
         if key not in missing:
             raise ConfigError(
@@ -96,8 +102,19 @@ def _refuse(translation: Translation, asks: Asked, accept: Sequence[str]) -> Non
             )
     lost = next((line for key, line in missing.items() if key not in accept), None)
     if lost is not None:
-        able = [other.name for other in ENGINES.values() if not translate(other, asks).missing]
         raise ConfigError(
             f"--to={translation.engine.name}: {lost.key}={lost.value} is not translatable ({lost.rule}); allowed is "
-            f"--accept {lost.key}, which leaves it out, or an engine that has all: {', '.join(able) or 'there is none'}"
+            f"--accept {lost.key}, which leaves it out, or an engine that has all: {_able(asks)}"
         )
+
+
+def _able(asks: Asked) -> str:
+    """The engines that decode so with nothing left out, in words."""
+    return ", ".join(engine.name for engine in ENGINES.values() if _can(engine, asks)) or "there is none"
+
+
+def _can(engine: Engine, asks: Asked) -> bool:
+    try:
+        return not translate(engine, asks).missing
+    except ConfigError:  # more texts than it gives
+        return False

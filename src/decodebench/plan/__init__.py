@@ -1,8 +1,8 @@
 """What a run is to do. In: conf/ as Hydra composed it. Out: a `Plan` of cells, or an error before a model is loaded.
 
-`config` gives the configuration its types; `cells` makes the plan, names and labels its cells; `measured` refuses to
-rank by what will not be measured; `catalogue` lists the strategies of conf/strategy, `search` the settings that a
-choice tries.
+`config` gives the configuration its types, `served` the numbers that a strategy leaves to the model; `cells` makes the
+plan, names and labels its cells; `measured` refuses to rank by what will not be measured; `catalogue` lists the
+strategies of conf/strategy, `search` the settings that a choice tries.
 """
 
 from decodebench.plan.catalogue import Entry, catalogue, entry, in_words

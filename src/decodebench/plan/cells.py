@@ -26,6 +26,8 @@ _TELLING_KEYS: Mapping[str, Sequence[str] | None] = {
     ),
     "strategy": None,  # all of them
 }
+_SERVED = "served_"
+"""What an engine does by itself is a row of its own, also where it does what another strategy does."""
 _COUNT = "num_return_sequences"
 _ONE_PER_RUN = ("name", "results", "metrics", "scorer", "task", "choose", "latency", "engine")
 
@@ -150,7 +152,8 @@ def _rule_told(strategy: Strategy, node: Mapping[str, Any]) -> dict[str, Any]:
     """What of a strategy's yaml changes the tokens of a text. How many independent samples there are does not: one more
     is one more text. The texts of a search are ranks of one request, which their number belongs to."""
     independent = not strategy.is_search and strategy.returns == 1 and strategy.samples == node.get(_COUNT)
-    untold = {"name", *((_COUNT,) if independent else ())}
+    served = str(node["name"]).startswith(_SERVED)
+    untold = {*(() if served else ("name",)), *((_COUNT,) if independent else ())}
     untold |= {key for key in ("stop", "stop_keep") if not node.get(key)}  # so that older cells keep their ids
     return {key: value for key, value in node.items() if key not in untold}
 

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from decodebench.errors import ConfigError, allowed_names, worded
 from decodebench.metrics import MetricsConfig
-from decodebench.models import ModelConfig, ScorerConfig, check_config
+from decodebench.models import ModelConfig, ScorerConfig, check_config, said_by_model
+from decodebench.plan.served import settled, takes
 from decodebench.prompts import PromptsConfig, check_template
 from decodebench.strategies import Strategy
 from decodebench.tasks import TaskConfig
@@ -176,11 +177,15 @@ def job_config(cfg: DictConfig) -> JobConfig:
 def resolved_job(resolved: Mapping[str, Any]) -> JobConfig:
     """The same from plain containers that nothing is left to resolve in, such as a manifest keeps."""
     _check_run_keys(resolved)
+    model = typed(ModelConfig, resolved["model"], "model")
+    if takes(resolved["strategy"]):
+        check_config(model)
+        resolved = {**resolved, "strategy": settled(resolved["strategy"], said_by_model(model))}
     job = JobConfig(
         name=str(resolved["name"]),
         results=resolved["results"],
         seed=resolved["seed"],
-        model=typed(ModelConfig, resolved["model"], "model"),
+        model=model,
         prompts=typed(PromptsConfig, resolved["prompts"], "prompts"),
         strategy_name=str(resolved["strategy"].get("name")),
         strategy=build_strategy(resolved["strategy"]),
@@ -214,8 +219,9 @@ def _check_run_keys(resolved: Mapping[str, Any]) -> None:
 
 
 def build_strategy(node: Mapping[str, Any]) -> Strategy:
-    """The strategy of a yaml of conf/strategy: `_target_` names its class, `name` the yaml, the rest its numbers."""
-    numbers = dict(node)
+    """The strategy of a yaml of conf/strategy: `_target_` names its class, `name` the yaml, the rest its numbers.
+    Of what it leaves to a model it gets what holds where the model says nothing."""
+    numbers = settled(node, {})
     target, name = numbers.pop("_target_", None), numbers.pop("name", None)
     if not target or not name:
         raise ConfigError("strategy: a strategy's yaml has `name` and `_target_` (the class); see CONTRIBUTING.md")

@@ -10,6 +10,8 @@ from decodebench.strategies import MBR, Beam, BestOfN, Greedy, Mirostat, Sampler
 _DRY = ("dry_base", "dry_allowed_length", "dry_sequence_breakers")
 _UNTOLD = ("num_return_sequences", "order", "stop_keep", *_DRY)
 """Fields that are told with another one, or apart."""
+_SWITCHED = {"dynatemp_range": "dynatemp_exponent", "xtc_probability": "xtc_threshold"}
+"""Two numbers of one rule, which is on with both alone."""
 _LENGTHS = ("max_new_tokens", "max_total_tokens", "eos")
 """What every engine must be told, also where it is the default here."""
 
@@ -37,6 +39,9 @@ def asked(strategy: Strategy, *, texts: int, longest: int) -> Asked:
         default = name in defaults and value == defaults[name] and name not in _LENGTHS
         if name not in _UNTOLD and value is not None and not default and is_on(strategy, name):
             numbers[name] = value
+    for switch, name in _SWITCHED.items():
+        if not (numbers.get(switch) and numbers.get(name)):
+            numbers = {key: value for key, value in numbers.items() if key not in (switch, name)}
     if strategy.dry_multiplier:
         numbers |= {name: getattr(strategy, name) for name in _DRY}
     if strategy.stop_keep:

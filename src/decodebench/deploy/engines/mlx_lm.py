@@ -26,7 +26,8 @@ _OFF: dict[str, Any] = {
     "p_less": None,
     "xtc_probability": 0.0,
     "xtc_threshold": 0.1,
-    "mirostat_tau": None,
+    "mirostat": 0,
+    "mirostat_tau": 5.0,
     "mirostat_eta": 0.1,
     "repetition_penalty": 1.0,
     "presence_penalty": 0.0,
@@ -91,7 +92,8 @@ ENGINE = Engine(
         "top_p": _written("top_p", "written out in sampler.py: mlx-lm's own keeps what ties with the last token"),
         "min_p": Row(target="min_p"),
         **{name: _written(name) for name in ("top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")},
-        **{name: _written(name) for name in ("top_n_sigma", "tfs_z", "p_less", "mirostat_tau", "mirostat_eta")},
+        **{name: _written(name) for name in ("top_n_sigma", "tfs_z", "p_less", "mirostat_eta")},
+        "mirostat_tau": _written("mirostat_tau", also=lambda _: {"mirostat": 2}),
         "xtc_probability": _written(
             "xtc_probability", "written out in sampler.py: mlx-lm's own throws one coin for all rows of a batch"
         ),

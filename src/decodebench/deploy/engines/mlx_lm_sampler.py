@@ -42,14 +42,14 @@ def make_sampler() -> Callable[[Any], Any]:
     if SETTINGS["temp"] == 0:
         return lambda logprobs: mx.argmax(logprobs, axis=-1)
     tau, eta = SETTINGS["mirostat_tau"], SETTINGS["mirostat_eta"]
-    mu: Any = None if tau is None else 2 * tau
+    mu: Any = 2 * tau
 
     def sampler(logprobs: Any) -> Any:
         nonlocal mu
         x = logprobs.astype(mx.float32)
         for name in SETTINGS["order"]:
             x = RULES[name](x)
-        if tau is None:
+        if not SETTINGS["mirostat"]:
             return mx.random.categorical(x)
         x = at_least(x, log_z(x) - mu * math.log(2))
         token = mx.random.categorical(x)

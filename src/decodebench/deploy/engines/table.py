@@ -110,9 +110,10 @@ def translate(engine: Engine, asked: Asked) -> Translation:
         lines.append(line)
         settings |= told
     if asked.texts > 1:
-        if engine.texts_field is None:
-            raise ConfigError(f"--texts={asked.texts}: {engine.name} gives one text for each prompt; allowed is 1")
-        settings[engine.texts_field] = asked.texts
+        if asked.kind == "greedy" or engine.texts_field not in settings:
+            who = "greedy search" if asked.kind == "greedy" else engine.name
+            raise ConfigError(f"--texts={asked.texts}: {who} gives one text for each prompt; allowed is 1")
+        settings[str(engine.texts_field)] = asked.texts
     if engine.order_field is not None and len(asked.order) > 1:
         names = [engine.order_names[name] for name in _whole_order(engine, asked) if name in engine.order_names]
         settings[engine.order_field] = names
