@@ -106,8 +106,6 @@ def read_settings(engine: Engine, settings: Mapping[str, Any]) -> Read:
     habits = HABITS[engine.name]
     given, notes = _known(engine, habits, settings)
     notes += [text for key, text in habits.changed.items() if key not in given]
-    if engine.name == "mlx_lm" and "temp" in given and given["temp"] not in (0, 1) and "temperature" not in given:
-        given = {**given, "temp": 1.0, "temperature": given["temp"]}
     try:
         kind = habits.kind({**engine.neutral["sampler"], **habits.fills, **given})
     except TypeError as error:
@@ -153,11 +151,11 @@ def _numbers(
         if row.target is None or row.target not in filled or (kind == "greedy" and name in _CHAIN):
             continue
         value = filled[row.target]
-        always = name == "max_new_tokens" or filled.get(_target(engine, _PAIRS.get(name)))
+        other = _target(engine, _PAIRS.get(name))
+        always = name == "max_new_tokens" or (other is not None and filled.get(other))
         if value == neutral.get(row.target) and not (always and (name != "max_new_tokens" or row.target in given)):
             continue
-        window = next((key for key, penalty in _WINDOWS.items() if penalty == name), None)
-        if window in filled and not filled[window]:
+        if any(penalty == name and filled.get(key, 1) == 0 for key, penalty in _WINDOWS.items()):
             continue  # a window of no tokens
         numbers[name] = _BACK.get(row.target, lambda same: same)(value)
     if numbers.get("max_new_tokens") in (None, -1):
@@ -179,7 +177,7 @@ def _waits(name: str, numbers: Mapping[str, Any]) -> bool:
 def _built(engine: Engine, kind: str, numbers: dict[str, Any], filled: Mapping[str, Any]) -> Strategy:
     """The strategy of these numbers, in the engine's order."""
     texts = filled.get(engine.texts_field) if engine.texts_field else None
-    returned = {} if kind == "greedy" else {"num_return_sequences": texts or 1}
+    returned: dict[str, Any] = {} if kind == "greedy" else {"num_return_sequences": texts or 1}
     if kind == "greedy":
         return Greedy(**numbers)
     if kind == "search":
