@@ -70,7 +70,7 @@ FILLED = {
         *("samplers", "n_predict", "stop", "ignore_eos", "logit_bias", "n_cmpl", "seed", "min_keep", "grammar"),
     ),
     "ollama": (
-        *("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty", "repeat_last_n", "num_predict"),
+        *("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "num_predict"),
         *("presence_penalty", "frequency_penalty", "stop", "seed"),
     ),
     "vllm": (

@@ -8,7 +8,7 @@ from decodebench.commands.arguments import Arguments
 if TYPE_CHECKING:
     from decodebench.plan import Entry
 
-_WIDTHS = [22, 56, 32]
+_WIDTHS = [25, 54, 31]
 
 
 def strategies(words: Sequence[str]) -> None:

@@ -14,8 +14,8 @@ from decodebench.deploy.exporting import write_once
 from decodebench.errors import ConfigError, allowed_names, worded
 from decodebench.strategies import Strategy
 
-_PARAMETER = re.compile(r'^PARAMETER[ \t]+(\w+)[ \t]+("(?:\\.|[^"\\])*"|\S+)', re.I | re.M)
-"""A text in quotes may have line breaks."""
+_PARAMETER = re.compile(r'^PARAMETER[ \t]+(\w+)[ \t]+("""(?:.|\n)*?"""|"[^"]*"|\S+)', re.I | re.M)
+"""A text in quotes may have line breaks; there are no escapes."""
 _HEAD = "defaults:\n  - /rules@_here_: default\n  - _self_\n"
 
 
@@ -62,7 +62,8 @@ def _modelfile(file: Path, text: str) -> dict[str, Any]:
     """The PARAMETER lines of a Modelfile; a stop string has a line for each."""
     found: dict[str, Any] = {}
     for key, told in _PARAMETER.findall(text):
-        value = told[1:-1].replace('\\"', '"') if told.startswith('"') else _number(told)
+        quotes = 3 if told.startswith('"""') else 1
+        value = told[quotes:-quotes] if told.startswith('"') else _number(told)
         if key == "stop":
             found.setdefault(key, []).append(str(value))
         else:

@@ -34,7 +34,7 @@ _PAIRS = {"xtc_threshold": "xtc_probability", "dynatemp_exponent": "dynatemp_ran
 """Numbers that count with another one alone, and then whatever they are."""
 _BACK: Mapping[str, Callable[[Any], Any]] = {
     "stop_criteria": lambda value: {"EARLY": True, "HEURISTIC": False, "NEVER": "never"}[value],
-    "patience": lambda value: value == 1,
+    "patience": lambda value: True if value == 1 else "never",
     "ignore_eos": lambda value: "none" if value else "model",
 }
 """What a target's value is here, where it is another one."""
@@ -182,6 +182,8 @@ def _built(engine: Engine, kind: str, numbers: dict[str, Any], filled: Mapping[s
         return Greedy(**numbers)
     if kind == "search":
         runs_on = {} if _target(engine, "early_stopping") else {"early_stopping": False}
+        if numbers.get("early_stopping") == "never" and numbers.get("length_penalty", 1.0) <= 0:
+            runs_on = {"early_stopping": False}  # which is the same there
         return Beam(**{**numbers, **returned, **runs_on})
     if filled.get("mirostat"):
         return Mirostat(**{key: value for key, value in numbers.items() if key not in _CHAIN[1:]}, **returned)
@@ -206,7 +208,7 @@ def _own(strategy: Strategy) -> dict[str, Any]:
 
 def _compare(engine: Engine, strategy: Strategy, kind: str, given: Mapping[str, Any]) -> None:
     """Raise ConfigError for a setting that the strategy, told to the engine again, does not ask for."""
-    again = translate(engine, asked(strategy, texts=1, longest=1))
+    again = translate(engine, asked(strategy, texts=1, longest=int(given.get("patience") or 1)))
     lost = {line.key: line for line in again.missing}
     rows = {row.target: name for name, row in engine.rows.items()}
     skipped = {engine.texts_field, engine.order_field, *_WINDOWS, "repetition_context_size"}
