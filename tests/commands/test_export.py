@@ -56,7 +56,7 @@ def test_files_of_a_sampler() -> None:
     folder = Path("results/x/export") / cell["id"] / "llama_cpp"
     settings, lines = handed(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["settings.json", "translation.json"]
-    assert (settings["temp"], settings["top_k"], settings["top_p"], settings["n_predict"]) == (0.75, 50, 0.95, 8)
+    assert (settings["temperature"], settings["top_k"], settings["top_p"], settings["n_predict"]) == (0.75, 50, 0.95, 8)
     assert settings["samplers"] == ["penalties", "dry", "temperature", "top_k", "top_p"]
     assert lines["order"]["kind"] == "rewritten"
     assert (lines["top_k"]["kind"], lines["top_k"]["target"]) == ("exact", "top_k")

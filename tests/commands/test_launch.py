@@ -133,7 +133,7 @@ def test_bad_input_gets_one_line(arguments: str, good: list[str]) -> None:
     assert {path.name for path in Path().iterdir()} - {path.name for path in before} <= {"cache"}
 
 
-NAMES = "baseline, check, choose, export, report, score, strategies"
+NAMES = "baseline, check, choose, export, import, report, score, strategies, verify"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ NAMES = "baseline, check, choose, export, report, score, strategies"
         (["score", "x.csv", "--unit=word"], "x.csv: no such file"),
         (
             ["export", "results/x", "c", "-f", "y"],
-            "export -f: unknown flag; allowed: --help, --output, --texts, -h, -o",
+            "export -f: unknown flag; allowed: --accept, --help, --output, --texts, --to, -h, -o; did you mean -o?",
         ),
         (["export", "results/x", "c", "-ox", "--output=y"], "export --output: is given twice; allowed is once"),
     ],
