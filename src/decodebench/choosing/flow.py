@@ -41,7 +41,7 @@ def _choose(config: JobConfig, echo: Callable[[str], None]) -> Path:
     split = split_prompts(clusters, choose.split)
     settings = trials(choose, config.resolved["strategy"], config.seed)
     failed: list[RunFailedError] = []
-    jobs, run_dir = _to_select(config, split, [trial.node for trial in settings], bounds, failed)
+    jobs, run_dir = _to_select(config, split, clusters, [trial.node for trial in settings], bounds, failed)
     if split.kind == "half":
         manifest = read_manifest(run_dir)
         selecting = selecting_half(scored_run(run_dir).arms)
@@ -64,6 +64,7 @@ def _choose(config: JobConfig, echo: Callable[[str], None]) -> Path:
 def _to_select(
     config: JobConfig,
     split: Split,
+    clusters: Mapping[str, str],
     settings: Sequence[Mapping[str, Any]],
     bounds: Sequence[Bound],
     failed: list[RunFailedError],
@@ -73,7 +74,6 @@ def _to_select(
     if split.kind == "none":
         jobs = [_job(config, node) for node in settings]
         return jobs, _execute(jobs, failed)
-    clusters = prompt_clusters(load_prompts(config.prompts))
     rounds = rounds_of({id_: clusters[id_] for id_ in split.select}) if config.choose.race else (split.select,)
     names = [named(config.prompts.name, SELECT, n if config.choose.race else None) for n in range(1, len(rounds) + 1)]
     jobs = []

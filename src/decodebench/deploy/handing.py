@@ -12,7 +12,7 @@ from decodebench.deploy.exporting import cell_of, write_once
 from decodebench.errors import ConfigError, allowed_names, worded
 from decodebench.plan import build_strategy
 from decodebench.records import Generation
-from decodebench.store import read_manifest, read_records
+from decodebench.store import read_cell, read_manifest
 from decodebench.strategies import Strategy
 
 
@@ -88,9 +88,10 @@ def _verified(engine: Engine) -> dict[str, object]:
 
 def _longest(run_dir: Path, cell: str, strategy: Strategy) -> int:
     """Tokens of the longest prompt of the run with a text of the largest length, rounded up to a power of two."""
-    texts = [g for g in read_records(run_dir / "generations.parquet", Generation) if g.cell == cell]
-    prompts = [g.computed_tokens for g in texts]
-    longest = max(prompts, default=0) + (strategy.max_new_tokens or strategy.max_total_tokens or 0)
+    texts = read_cell(run_dir / "generations.parquet", Generation, cell)
+    longest = max((text.computed_tokens for text in texts), default=0) + (
+        strategy.max_new_tokens or strategy.max_total_tokens or 0
+    )
     return 1 << max(longest - 1, 1).bit_length()
 
 
